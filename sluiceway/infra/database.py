@@ -1,0 +1,141 @@
+"""The one way to the database: a login role for each kind of work, and transactions that say for whom.
+
+Roles: `owner` (the address's own account: migrations, DDL), `writer` (loader and jobs), `app` (the API's
+catalog work), `reader` (queries: read-only with a statement timeout), `modeler` (dbt), `orchestrator`
+(Dagster's storage). None but the owner can bypass row-level security; `transaction` sets, for its own
+duration only, the workspace the policies let through.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from functools import cached_property
+from threading import Lock
+from typing import Any
+
+import psycopg
+import sqlalchemy as sa
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from sluiceway.infra.keys import SecretKey
+
+
+class Role(StrEnum):
+    OWNER = "owner"
+    WRITER = "writer"
+    APP = "app"
+    READER = "reader"
+    MODELER = "modeler"
+    ORCHESTRATOR = "orchestrator"
+
+    @property
+    def login(self) -> str:
+        return f"sluiceway_{self.value}"
+
+
+SERVICE_ROLES = tuple(role for role in Role if role is not Role.OWNER)
+READER_TIMEOUT_MS = 30_000
+
+_SESSION_OPTIONS = {
+    Role.READER: f"-c default_transaction_read_only=on -c statement_timeout={READER_TIMEOUT_MS}",
+    Role.ORCHESTRATOR: "-c search_path=dagster",
+}
+
+
+class Database:
+    """Connections to one database. Cheap to make; engines are opened when first asked for.
+
+    `url` is the owner's libpq address (`postgresql://…`); the other roles' passwords are derived from `key`.
+    """
+
+    def __init__(self, url: str, key: SecretKey, *, pool_size: int = 5) -> None:
+        self._owner = conninfo_to_dict(url)
+        self._key = key
+        self._pool_size = pool_size
+        self._engines: dict[Role, sa.Engine] = {}
+        self._lock = Lock()
+
+    def __repr__(self) -> str:
+        return f"Database({self._owner.get('host')}, {self._owner.get('dbname')})"
+
+    def parameters(self, role: Role) -> dict[str, Any]:
+        """libpq connection parameters for a role (host, port, user, password, dbname, options, …)."""
+        found = dict(self._owner)
+        if role is not Role.OWNER:
+            found["user"] = role.login
+            found["password"] = self._key.password(role.value)
+        options = "-c timezone=UTC " + _SESSION_OPTIONS.get(role, "")
+        found["options"] = options.strip()
+        found.setdefault("application_name", f"sluiceway-{role.value}")
+        found.setdefault("connect_timeout", "10")
+        return found
+
+    def conninfo(self, role: Role) -> str:
+        """A libpq connection string. It holds the role's password: never log it."""
+        return make_conninfo("", **self.parameters(role))
+
+    def connect(self, role: Role, *, autocommit: bool = False) -> "psycopg.Connection[Any]":
+        """A psycopg connection of the caller's own (COPY, LISTEN); the caller closes it."""
+        return psycopg.connect(self.conninfo(role), autocommit=autocommit)
+
+    def engine(self, role: Role) -> sa.Engine:
+        """The role's pooled SQLAlchemy engine."""
+        with self._lock:
+            if role not in self._engines:
+                self._engines[role] = sa.create_engine(
+                    "postgresql+psycopg://",
+                    creator=lambda: psycopg.connect(self.conninfo(role)),
+                    pool_size=self._pool_size,
+                    max_overflow=self._pool_size,
+                    pool_pre_ping=True,
+                )
+            return self._engines[role]
+
+    @contextmanager
+    def transaction(
+        self, role: Role, *, workspace_id: int | None = None, user_id: str | None = None
+    ) -> Iterator[sa.Connection]:
+        """One transaction as `role` on behalf of `workspace_id`; committed at the end, rolled back on error.
+
+        Without a workspace the row-level policies let no workspace's row through.
+        """
+        with self.engine(role).begin() as connection:
+            set_identity(connection, workspace_id=workspace_id, user_id=user_id)
+            yield connection
+
+    @cached_property
+    def server(self) -> "Server":
+        """What the server is: asked once."""
+        with self.connect(Role.OWNER, autocommit=True) as connection:
+            version = connection.info.server_version
+            row = connection.execute(
+                "SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'"
+            ).fetchone()
+        return Server(version=version, timescaledb=row[0] if row else None)
+
+    def dispose(self) -> None:
+        with self._lock:
+            for engine in self._engines.values():
+                engine.dispose()
+            self._engines.clear()
+
+
+class Server:
+    """The server's kind: `version` as libpq counts it (180006), `timescaledb` its version or None."""
+
+    def __init__(self, *, version: int, timescaledb: str | None) -> None:
+        self.version = version
+        self.timescaledb = timescaledb
+
+
+def set_identity(
+    connection: sa.Connection, *, workspace_id: int | None, user_id: str | None = None
+) -> None:
+    """Tell the row-level policies, until the end of this transaction, for whom it acts."""
+    connection.execute(
+        sa.text(
+            "SELECT set_config('sluiceway.workspace_id', :workspace, true),"
+            " set_config('sluiceway.user_id', :user, true)"
+        ),
+        {"workspace": "" if workspace_id is None else str(workspace_id), "user": user_id or ""},
+    )

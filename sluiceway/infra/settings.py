@@ -1,0 +1,176 @@
+"""Every setting the platform reads from its environment, in one place.
+
+Nothing else reads `os.environ`. A wrong value stops the process at start with an error that names the
+variable and what it should be. `SETTINGS` is also what the table in `docs/settings.md` is made from.
+"""
+
+import os
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from sluiceway.kit.errors import FieldError, InvalidInput
+
+
+class WrongSetting(InvalidInput):
+    code = "wrong_setting"
+    title = "A setting is wrong"
+
+
+def _integer(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            raise ValueError(f"a whole number from {low} to {high}") from None
+        if not low <= number <= high:
+            raise ValueError(f"a whole number from {low} to {high}")
+        return number
+
+    return parse
+
+
+def _url(*schemes: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        parts = urlsplit(text)
+        if parts.scheme not in schemes or not (parts.netloc or parts.path.strip("/")):
+            raise ValueError("an address that begins with " + " or ".join(f"{s}://" for s in schemes))
+        return text
+
+    return parse
+
+
+def _one_of(*values: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in values:
+            raise ValueError("one of " + ", ".join(values))
+        return text
+
+    return parse
+
+
+def _name(text: str) -> str:
+    if not text or len(text) > 63 or not all(c.isalnum() or c in "-_." for c in text):
+        raise ValueError("up to 63 letters, digits, '-', '_' or '.'")
+    return text
+
+
+def _directory(text: str) -> Path:
+    return Path(text).expanduser().absolute()
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One variable: its name, its default as text (None: computed or absent), how it is read, what it means."""
+
+    variable: str
+    default: str | None
+    parse: Callable[[str], Any]
+    meaning: str
+    secret: bool = False
+
+
+SETTINGS: dict[str, Setting] = {
+    "home": Setting("SLUICEWAY_HOME", ".sluiceway", _directory, "Folder of all local data: database, spool, lake, keys, logs."),
+    "host": Setting("SLUICEWAY_HOST", "127.0.0.1", str, "Address the web process and Dagster listen on."),
+    "port": Setting("SLUICEWAY_PORT", "8000", _integer(1, 65535), "Port for people and programs."),
+    "dagster_port": Setting("SLUICEWAY_DAGSTER_PORT", "3000", _integer(1, 65535), "Port of the Dagster UI."),
+    "public_url": Setting("SLUICEWAY_PUBLIC_URL", None, _url("http", "https"), "Address under which people reach the platform; default: host and port."),
+    "node": Setting("SLUICEWAY_NODE", None, _name, "Name of this machine's spool; default: the host's name."),
+    "database_url": Setting("SLUICEWAY_DATABASE_URL", None, _url("postgresql"), "A PostgreSQL or TimescaleDB server and an account that may create roles; default: the embedded server.", secret=True),
+    "lake_url": Setting("SLUICEWAY_LAKE_URL", None, _url("file", "s3"), "Where bronze is kept: file:///folder or s3://bucket/prefix; default: a folder under SLUICEWAY_HOME."),
+    "s3_endpoint": Setting("SLUICEWAY_S3_ENDPOINT", None, _url("http", "https"), "Endpoint of an S3 other than AWS (MinIO, R2)."),
+    "s3_region": Setting("SLUICEWAY_S3_REGION", "us-east-1", _name, "Region of the bucket."),
+    "s3_access_key_id": Setting("SLUICEWAY_S3_ACCESS_KEY_ID", None, str, "Access key for the bucket.", secret=True),
+    "s3_secret_access_key": Setting("SLUICEWAY_S3_SECRET_ACCESS_KEY", None, str, "Secret key for the bucket.", secret=True),
+    "secret_key": Setting("SLUICEWAY_SECRET_KEY", None, str, "At least 32 characters; passwords of the database roles and encryption keys are derived from it; default: a key file made on first start with mode 0600.", secret=True),
+    "log_level": Setting("SLUICEWAY_LOG_LEVEL", "info", _one_of("debug", "info", "warning", "error"), "How much is logged."),
+    "max_body_bytes": Setting("SLUICEWAY_MAX_BODY_BYTES", str(16 * 1024 * 1024), _integer(1024, 1 << 30), "Largest body of one request to the event route, after decompression."),
+    "max_event_bytes": Setting("SLUICEWAY_MAX_EVENT_BYTES", str(1024 * 1024), _integer(1024, 64 << 20), "Largest single event."),
+    "spool_segment_bytes": Setting("SLUICEWAY_SPOOL_SEGMENT_BYTES", str(64 * 1024 * 1024), _integer(65536, 1 << 32), "Size at which a spool segment is closed and the next begun."),
+    "spool_max_bytes": Setting("SLUICEWAY_SPOOL_MAX_BYTES", str(8 * 1024**3), _integer(1 << 20, 1 << 44), "High-water mark of the spool: past it the event route answers 503."),
+    "disk_reserve_bytes": Setting("SLUICEWAY_DISK_RESERVE_BYTES", str(256 * 1024 * 1024), _integer(0, 1 << 44), "Free disk below which the event route answers 503."),
+    "bronze_flush_s": Setting("SLUICEWAY_BRONZE_FLUSH_S", "10", _integer(1, 3600), "Longest wait before waiting events are written to the lake."),
+    "session_days": Setting("SLUICEWAY_SESSION_DAYS", "14", _integer(1, 365), "How long a sign-in lasts."),
+    "demo_speed": Setting("SLUICEWAY_DEMO_SPEED", "60", _integer(1, 100000), "How many times faster than the clock the demo replays today's flights."),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings of one process, checked. Secrets do not show in its `repr`."""
+
+    home: Path
+    host: str
+    port: int
+    dagster_port: int
+    public_url: str
+    node: str
+    lake_url: str
+    s3_endpoint: str | None
+    s3_region: str
+    log_level: str
+    max_body_bytes: int
+    max_event_bytes: int
+    spool_segment_bytes: int
+    spool_max_bytes: int
+    disk_reserve_bytes: int
+    bronze_flush_s: int
+    session_days: int
+    demo_speed: int
+    database_url: str | None = field(default=None, repr=False)
+    secret_key: str | None = field(default=None, repr=False)
+    s3_access_key_id: str | None = field(default=None, repr=False)
+    s3_secret_access_key: str | None = field(default=None, repr=False)
+
+    @property
+    def spool_dir(self) -> Path:
+        return self.home / "spool" / self.node
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the database is the embedded server."""
+        return self.database_url is None
+
+
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read and check every setting.
+
+    Raises `WrongSetting` naming each variable that is wrong and what it should be (never its value if secret).
+    """
+    source = os.environ if environ is None else environ
+    values: dict[str, Any] = {}
+    wrong: list[FieldError] = []
+    for name, setting in SETTINGS.items():
+        text = source.get(setting.variable) or setting.default
+        try:
+            values[name] = None if text is None else setting.parse(text)
+        except ValueError as error:
+            shown = "" if setting.secret else f", not {text!r}"
+            wrong.append(FieldError(setting.variable, f"should be {error}{shown}"))
+    known = {setting.variable for setting in SETTINGS.values()}
+    wrong += [
+        FieldError(variable, "is not a setting; docs/settings.md lists them")
+        for variable in sorted(source)
+        if variable.startswith("SLUICEWAY_") and variable not in known
+    ]
+    if values.get("secret_key") is not None and len(values["secret_key"]) < 32:
+        wrong.append(FieldError("SLUICEWAY_SECRET_KEY", "should have at least 32 characters"))
+    if wrong:
+        raise WrongSetting("; ".join(f"{e.field} {e.message}" for e in wrong), errors=wrong)
+    values["node"] = values["node"] or _default_node()
+    values["lake_url"] = values["lake_url"] or f"file://{values['home'] / 'lake'}"
+    values["public_url"] = (values["public_url"] or _default_public_url(values)).rstrip("/")
+    return Settings(**values)
+
+
+def _default_node() -> str:
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in socket.gethostname())[:63] or "node"
+
+
+def _default_public_url(values: Mapping[str, Any]) -> str:
+    host = "localhost" if values["host"] in ("0.0.0.0", "::", "127.0.0.1") else values["host"]  # noqa: S104
+    return f"http://{host}:{values['port']}"

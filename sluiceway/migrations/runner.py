@@ -1,0 +1,69 @@
+"""Brings a database to the newest revision: roles first (a cluster's, not a database's), then Alembic.
+
+Several processes may ask at once: an advisory lock lets one of them work while the others wait.
+"""
+
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from psycopg import sql
+
+from sluiceway.infra.database import SERVICE_ROLES, Database, Role
+from sluiceway.infra.keys import SecretKey
+
+_LOCK = 0x51_01_CE_3A_11
+
+
+def migrate(database: Database, key: SecretKey, revision: str = "head") -> None:
+    """Create what is missing of roles, schemas and tables, and the first organization and workspace."""
+    _ensure_roles(database, key)
+    engine = database.engine(Role.OWNER)
+    with engine.connect() as connection:
+        connection.execute(sa.text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK})
+        connection.commit()
+        try:
+            config = Config()
+            config.set_main_option("script_location", str(Path(__file__).parent))
+            config.attributes["connection"] = connection
+            command.upgrade(config, revision)
+            connection.commit()
+            _ensure_first_workspace(connection)
+            connection.commit()
+        finally:
+            connection.rollback()
+            connection.execute(sa.text("SELECT pg_advisory_unlock(:key)"), {"key": _LOCK})
+            connection.commit()
+
+
+def _ensure_roles(database: Database, key: SecretKey) -> None:
+    with database.connect(Role.OWNER) as connection:
+        # Roles belong to the cluster: two databases of one cluster may be migrated at the same time.
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK + 1,))
+        found = {row[0] for row in connection.execute("SELECT rolname FROM pg_roles")}
+        for role in SERVICE_ROLES:
+            verb = sql.SQL("ALTER" if role.login in found else "CREATE")
+            connection.execute(
+                sql.SQL(
+                    "{} ROLE {} LOGIN PASSWORD {} NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE"
+                ).format(verb, sql.Identifier(role.login), sql.Literal(key.password(role.value)))
+            )
+        # ALTER DEFAULT PRIVILEGES FOR ROLE asks for membership where the owner is no superuser.
+        connection.execute(
+            sql.SQL("GRANT {} TO CURRENT_USER").format(sql.Identifier(Role.MODELER.login))
+        )
+
+
+def _ensure_first_workspace(connection: sa.Connection) -> None:
+    connection.execute(
+        sa.text(
+            "INSERT INTO app.organizations (slug, name) VALUES ('main', 'Main') ON CONFLICT DO NOTHING"
+        )
+    )
+    connection.execute(
+        sa.text(
+            "INSERT INTO app.workspaces (organization_id, slug, name)"
+            " SELECT id, 'main', 'Main' FROM app.organizations WHERE slug = 'main' ON CONFLICT DO NOTHING"
+        )
+    )

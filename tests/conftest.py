@@ -1,0 +1,89 @@
+"""Fixtures every test may use: a migrated database of its own on one embedded server, settings, keys."""
+
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from sluiceway.infra.database import Database
+from sluiceway.infra.embedded import EmbeddedPostgres
+from sluiceway.infra.keys import SecretKey
+from sluiceway.infra.settings import Settings, load_settings
+from sluiceway.migrations import migrate
+
+TEST_KEY = "a key for tests only, long enough to pass"
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The embedded server of this test process, with a migrated template to copy databases from."""
+
+    server: EmbeddedPostgres
+
+    def create(self, template: str = "template_migrated") -> str:
+        """A fresh database; returns the owner's address."""
+        name = f"t_{uuid.uuid4().hex[:12]}"
+        with psycopg.connect(self.server.url_of("postgres"), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
+        return self.server.url_of(name)
+
+    def drop(self, url: str) -> None:
+        name = psycopg.conninfo.conninfo_to_dict(url)["dbname"]
+        with psycopg.connect(self.server.url_of("postgres"), autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def secret_key() -> SecretKey:
+    return SecretKey(TEST_KEY.encode())
+
+
+@pytest.fixture(scope="session")
+def cluster(secret_key: SecretKey) -> Iterator[Cluster]:
+    folder = Path(tempfile.mkdtemp(prefix="sluiceway-test-"))
+    server = EmbeddedPostgres(
+        folder / "pg", extra={"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+    )
+    try:
+        server.start()
+        with psycopg.connect(server.url_of("postgres"), autocommit=True) as connection:
+            connection.execute("CREATE DATABASE template_migrated")
+        template = Database(server.url_of("template_migrated"), secret_key)
+        migrate(template, secret_key)
+        template.dispose()
+        yield Cluster(server)
+    finally:
+        server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def database_url(cluster: Cluster) -> Iterator[str]:
+    url = cluster.create()
+    yield url
+    cluster.drop(url)
+
+
+@pytest.fixture
+def database(database_url: str, secret_key: SecretKey) -> Iterator[Database]:
+    """A migrated database of this test's own, with the first workspace (id 1)."""
+    found = Database(database_url, secret_key)
+    yield found
+    found.dispose()
+
+
+@pytest.fixture
+def settings(tmp_path: Path, database_url: str) -> Settings:
+    return load_settings(
+        {
+            "SLUICEWAY_HOME": str(tmp_path / "home"),
+            "SLUICEWAY_DATABASE_URL": database_url,
+            "SLUICEWAY_SECRET_KEY": TEST_KEY,
+            "SLUICEWAY_NODE": "test",
+        }
+    )
