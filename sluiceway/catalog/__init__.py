@@ -1,1 +1,1 @@
-"""The catalog: pipelines as versioned contracts, written as YAML, kept in PostgreSQL, exported without loss."""
+"""The catalog: pipelines as versioned contracts, written as YAML, kept in PostgreSQL."""

@@ -128,9 +128,7 @@ class Server:
         self.timescaledb = timescaledb
 
 
-def set_identity(
-    connection: sa.Connection, *, workspace_id: int | None, user_id: str | None = None
-) -> None:
+def set_identity(connection: sa.Connection, *, workspace_id: int | None, user_id: str | None = None) -> None:
     """Tell the row-level policies, until the end of this transaction, for whom it acts."""
     connection.execute(
         sa.text(

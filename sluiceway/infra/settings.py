@@ -74,28 +74,95 @@ class Setting:
 
 
 SETTINGS: dict[str, Setting] = {
-    "home": Setting("SLUICEWAY_HOME", ".sluiceway", _directory, "Folder of all local data: database, spool, lake, keys, logs."),
+    "home": Setting(
+        "SLUICEWAY_HOME",
+        ".sluiceway",
+        _directory,
+        "Folder of all local data: database, spool, lake, keys, logs.",
+    ),
     "host": Setting("SLUICEWAY_HOST", "127.0.0.1", str, "Address the web process and Dagster listen on."),
     "port": Setting("SLUICEWAY_PORT", "8000", _integer(1, 65535), "Port for people and programs."),
     "dagster_port": Setting("SLUICEWAY_DAGSTER_PORT", "3000", _integer(1, 65535), "Port of the Dagster UI."),
-    "public_url": Setting("SLUICEWAY_PUBLIC_URL", None, _url("http", "https"), "Address under which people reach the platform; default: host and port."),
+    "public_url": Setting(
+        "SLUICEWAY_PUBLIC_URL",
+        None,
+        _url("http", "https"),
+        "Address under which people reach the platform; default: host and port.",
+    ),
     "node": Setting("SLUICEWAY_NODE", None, _name, "Name of this machine's spool; default: the host's name."),
-    "database_url": Setting("SLUICEWAY_DATABASE_URL", None, _url("postgresql"), "A PostgreSQL or TimescaleDB server and an account that may create roles; default: the embedded server.", secret=True),
-    "lake_url": Setting("SLUICEWAY_LAKE_URL", None, _url("file", "s3"), "Where bronze is kept: file:///folder or s3://bucket/prefix; default: a folder under SLUICEWAY_HOME."),
-    "s3_endpoint": Setting("SLUICEWAY_S3_ENDPOINT", None, _url("http", "https"), "Endpoint of an S3 other than AWS (MinIO, R2)."),
+    "database_url": Setting(
+        "SLUICEWAY_DATABASE_URL",
+        None,
+        _url("postgresql"),
+        "A PostgreSQL or TimescaleDB server and an account that may create roles; default: the embedded server.",
+        secret=True,
+    ),
+    "lake_url": Setting(
+        "SLUICEWAY_LAKE_URL",
+        None,
+        _url("file", "s3"),
+        "Where bronze is kept: file:///folder or s3://bucket/prefix; default: a folder under SLUICEWAY_HOME.",
+    ),
+    "s3_endpoint": Setting(
+        "SLUICEWAY_S3_ENDPOINT", None, _url("http", "https"), "Endpoint of an S3 other than AWS (MinIO, R2)."
+    ),
     "s3_region": Setting("SLUICEWAY_S3_REGION", "us-east-1", _name, "Region of the bucket."),
-    "s3_access_key_id": Setting("SLUICEWAY_S3_ACCESS_KEY_ID", None, str, "Access key for the bucket.", secret=True),
-    "s3_secret_access_key": Setting("SLUICEWAY_S3_SECRET_ACCESS_KEY", None, str, "Secret key for the bucket.", secret=True),
-    "secret_key": Setting("SLUICEWAY_SECRET_KEY", None, str, "At least 32 characters; passwords of the database roles and encryption keys are derived from it; default: a key file made on first start with mode 0600.", secret=True),
-    "log_level": Setting("SLUICEWAY_LOG_LEVEL", "info", _one_of("debug", "info", "warning", "error"), "How much is logged."),
-    "max_body_bytes": Setting("SLUICEWAY_MAX_BODY_BYTES", str(16 * 1024 * 1024), _integer(1024, 1 << 30), "Largest body of one request to the event route, after decompression."),
-    "max_event_bytes": Setting("SLUICEWAY_MAX_EVENT_BYTES", str(1024 * 1024), _integer(1024, 64 << 20), "Largest single event."),
-    "spool_segment_bytes": Setting("SLUICEWAY_SPOOL_SEGMENT_BYTES", str(64 * 1024 * 1024), _integer(65536, 1 << 32), "Size at which a spool segment is closed and the next begun."),
-    "spool_max_bytes": Setting("SLUICEWAY_SPOOL_MAX_BYTES", str(8 * 1024**3), _integer(1 << 20, 1 << 44), "High-water mark of the spool: past it the event route answers 503."),
-    "disk_reserve_bytes": Setting("SLUICEWAY_DISK_RESERVE_BYTES", str(256 * 1024 * 1024), _integer(0, 1 << 44), "Free disk below which the event route answers 503."),
-    "bronze_flush_s": Setting("SLUICEWAY_BRONZE_FLUSH_S", "10", _integer(1, 3600), "Longest wait before waiting events are written to the lake."),
+    "s3_access_key_id": Setting(
+        "SLUICEWAY_S3_ACCESS_KEY_ID", None, str, "Access key for the bucket.", secret=True
+    ),
+    "s3_secret_access_key": Setting(
+        "SLUICEWAY_S3_SECRET_ACCESS_KEY", None, str, "Secret key for the bucket.", secret=True
+    ),
+    "secret_key": Setting(
+        "SLUICEWAY_SECRET_KEY",
+        None,
+        str,
+        "At least 32 characters; passwords of the database roles and encryption keys are derived from it; default: a key file made on first start with mode 0600.",
+        secret=True,
+    ),
+    "log_level": Setting(
+        "SLUICEWAY_LOG_LEVEL", "info", _one_of("debug", "info", "warning", "error"), "How much is logged."
+    ),
+    "max_body_bytes": Setting(
+        "SLUICEWAY_MAX_BODY_BYTES",
+        str(16 * 1024 * 1024),
+        _integer(1024, 1 << 30),
+        "Largest body of one request to the event route, after decompression.",
+    ),
+    "max_event_bytes": Setting(
+        "SLUICEWAY_MAX_EVENT_BYTES", str(1024 * 1024), _integer(1024, 64 << 20), "Largest single event."
+    ),
+    "spool_segment_bytes": Setting(
+        "SLUICEWAY_SPOOL_SEGMENT_BYTES",
+        str(64 * 1024 * 1024),
+        _integer(65536, 1 << 32),
+        "Size at which a spool segment is closed and the next begun.",
+    ),
+    "spool_max_bytes": Setting(
+        "SLUICEWAY_SPOOL_MAX_BYTES",
+        str(8 * 1024**3),
+        _integer(1 << 20, 1 << 44),
+        "High-water mark of the spool: past it the event route answers 503.",
+    ),
+    "disk_reserve_bytes": Setting(
+        "SLUICEWAY_DISK_RESERVE_BYTES",
+        str(256 * 1024 * 1024),
+        _integer(0, 1 << 44),
+        "Free disk below which the event route answers 503.",
+    ),
+    "bronze_flush_s": Setting(
+        "SLUICEWAY_BRONZE_FLUSH_S",
+        "10",
+        _integer(1, 3600),
+        "Longest wait before waiting events are written to the lake.",
+    ),
     "session_days": Setting("SLUICEWAY_SESSION_DAYS", "14", _integer(1, 365), "How long a sign-in lasts."),
-    "demo_speed": Setting("SLUICEWAY_DEMO_SPEED", "60", _integer(1, 100000), "How many times faster than the clock the demo replays today's flights."),
+    "demo_speed": Setting(
+        "SLUICEWAY_DEMO_SPEED",
+        "60",
+        _integer(1, 100000),
+        "How many times faster than the clock the demo replays today's flights.",
+    ),
 }
 
 

@@ -60,7 +60,9 @@ def read_document(source: str, error: type[InvalidInput]) -> tuple[dict[str, Any
     return data, lines
 
 
-def _walk(node: Node, path: Path, lines: dict[Path, int], error: type[InvalidInput], count: list[int]) -> None:
+def _walk(
+    node: Node, path: Path, lines: dict[Path, int], error: type[InvalidInput], count: list[int]
+) -> None:
     count[0] += 1
     if count[0] > _MAX_NODES:
         raise error(f"The file has more than {_MAX_NODES} values (aliases count each time).")
@@ -73,7 +75,8 @@ def _walk(node: Node, path: Path, lines: dict[Path, int], error: type[InvalidInp
             if name in seen:
                 field = ".".join(map(str, (*path, name)))
                 raise error(
-                    f"{field} is given twice (line {line}).", errors=[FieldError(field, "is given twice", line)]
+                    f"{field} is given twice (line {line}).",
+                    errors=[FieldError(field, "is given twice", line)],
                 )
             seen.add(name)
             lines[(*path, name)] = line
@@ -102,7 +105,8 @@ def _field_error(item: Any, lines: dict[Path, int]) -> FieldError:
 
 def _sentence(errors: list[FieldError]) -> str:
     shown = [
-        f"{e.field or 'the document'} {e.message}" + (f" (line {e.line})" if e.line else "") for e in errors[:5]
+        f"{e.field or 'the document'} {e.message}" + (f" (line {e.line})" if e.line else "")
+        for e in errors[:5]
     ]
     more = f"; and {len(errors) - 5} more" if len(errors) > 5 else ""
     return "; ".join(shown) + more + "."

@@ -50,16 +50,12 @@ def _ensure_roles(database: Database, key: SecretKey) -> None:
                 ).format(verb, sql.Identifier(role.login), sql.Literal(key.password(role.value)))
             )
         # ALTER DEFAULT PRIVILEGES FOR ROLE asks for membership where the owner is no superuser.
-        connection.execute(
-            sql.SQL("GRANT {} TO CURRENT_USER").format(sql.Identifier(Role.MODELER.login))
-        )
+        connection.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(sql.Identifier(Role.MODELER.login)))
 
 
 def _ensure_first_workspace(connection: sa.Connection) -> None:
     connection.execute(
-        sa.text(
-            "INSERT INTO app.organizations (slug, name) VALUES ('main', 'Main') ON CONFLICT DO NOTHING"
-        )
+        sa.text("INSERT INTO app.organizations (slug, name) VALUES ('main', 'Main') ON CONFLICT DO NOTHING")
     )
     connection.execute(
         sa.text(

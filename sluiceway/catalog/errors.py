@@ -1,0 +1,23 @@
+"""What can be wrong with a pipeline, as errors with stable codes."""
+
+from sluiceway.kit.errors import Conflict, InvalidInput, NotFound
+
+
+class InvalidPipeline(InvalidInput):
+    code = "invalid_pipeline"
+    title = "The pipeline is not valid"
+
+
+class IncompatibleChange(Conflict):
+    code = "incompatible_change"
+    title = "The change does not fit the data that is already there"
+
+
+class PipelineNotFound(NotFound):
+    code = "pipeline_not_found"
+    title = "There is no such pipeline"
+
+
+class PipelineArchived(Conflict):
+    code = "pipeline_archived"
+    title = "The pipeline is archived"
