@@ -1,0 +1,79 @@
+"""What every route depends on: the services, who is asking, permission, and transactions on their behalf.
+
+Permission is asked here and nowhere else: `caller: Annotated[Caller, Depends(require(Permission.X))]`.
+How a caller is recognised is in `api.security`.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated, cast
+
+import sqlalchemy as sa
+from fastapi import Depends, Request, Security
+from fastapi.security import APIKeyCookie, HTTPBearer
+
+from api.security import COOKIE, identify
+from api.services import ApiServices
+from sluiceway.identity.contracts import Caller
+from sluiceway.identity.permissions import Permission
+from sluiceway.infra.database import Role
+
+bearer_scheme = HTTPBearer(
+    scheme_name="api_key", description="An API key, `slw_<id>_<secret>`.", auto_error=False
+)
+cookie_scheme = APIKeyCookie(
+    name=COOKIE,
+    scheme_name="session",
+    description="The sign-in session. Writes also need the header `X-Sluiceway-Request: 1`.",
+    auto_error=False,
+)
+
+
+def services(request: Request) -> ApiServices:
+    """The application's services."""
+    return cast(ApiServices, request.app.state.services)
+
+
+Services = Annotated[ApiServices, Depends(services)]
+
+
+def caller(
+    request: Request,
+    _bearer: Annotated[object, Security(bearer_scheme)] = None,
+    _cookie: Annotated[object, Security(cookie_scheme)] = None,
+) -> Caller:
+    """Whoever is asking. Raises `Unauthenticated` (401), or `Forbidden` for another site's write."""
+    return identify(request, services(request))
+
+
+def require(permission: Permission) -> Callable[..., Caller]:
+    """A dependency that gives the caller, or raises `Unauthenticated` (401) or `Forbidden` (403)."""
+
+    def permitted(who: Annotated[Caller, Depends(caller)]) -> Caller:
+        who.check(permission)
+        return who
+
+    permitted.permission = permission  # type: ignore[attr-defined]  # read by the test that walks the routes
+    return permitted
+
+
+@contextmanager
+def catalog(services: ApiServices, caller: Caller) -> Iterator[sa.Connection]:
+    """One transaction as the role APP in the caller's workspace; committed when the block ends well."""
+    with services.database.transaction(
+        Role.APP, workspace_id=caller.workspace_id, user_id=_user(caller)
+    ) as connection:
+        yield connection
+
+
+@contextmanager
+def reader(services: ApiServices, caller: Caller) -> Iterator[sa.Connection]:
+    """One read-only transaction as the role READER (statement timeout) in the caller's workspace."""
+    with services.database.transaction(
+        Role.READER, workspace_id=caller.workspace_id, user_id=_user(caller)
+    ) as connection:
+        yield connection
+
+
+def _user(caller: Caller) -> str | None:
+    return None if caller.user_id is None else str(caller.user_id)

@@ -1,0 +1,38 @@
+"""What routes are given to work with. Built by the composition root, or by a test, and kept on the app.
+
+Optional parts are None in a process that does not have that role (an ingest process has no broker).
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from sluiceway.infra.clock import Clock, SystemClock
+from sluiceway.infra.database import Database
+from sluiceway.infra.keys import SecretKey
+from sluiceway.infra.settings import Settings
+
+if TYPE_CHECKING:
+    from sluiceway.ingestion.spool import SpoolWriter
+    from sluiceway.lake.service import Lake
+    from sluiceway.live.service import LiveBroker
+    from sluiceway.quality.contracts import Gate
+
+
+@dataclass(slots=True)
+class ApiServices:
+    """The application's dependencies. `stopping` is set when the process is asked to stop: streams end then."""
+
+    settings: Settings
+    database: Database
+    key: SecretKey
+    clock: Clock = field(default_factory=SystemClock)
+    spool: "SpoolWriter | None" = None
+    broker: "LiveBroker | None" = None
+    lake: "Lake | None" = None
+    gate: "Callable[[], Gate] | None" = None
+    """Makes the gate when a retry first needs it: Great Expectations takes seconds to import."""
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    extra: dict[str, Any] = field(default_factory=dict)
+    """Parts a single route module needs and makes itself (caches), by the module's name."""

@@ -1,0 +1,134 @@
+"""Who is asking, as the rest of the platform sees them. No password, token or hash is in these."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+
+from sluiceway.identity.errors import MissingScope, NotPermitted
+from sluiceway.identity.permissions import (
+    MemberRole,
+    Permission,
+    Scope,
+    permissions_of_role,
+    permissions_of_scopes,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A person who can sign in."""
+
+    id: uuid.UUID
+    email: str
+    name: str
+    created_at: datetime
+    disabled_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """A workspace that a person belongs to."""
+
+    workspace_id: int
+    workspace_slug: str
+    workspace_name: str
+    organization_slug: str
+    role: MemberRole
+
+
+@dataclass(frozen=True, slots=True)
+class KeyInfo:
+    """An API key without its secret."""
+
+    id: str
+    name: str
+    scopes: tuple[Scope, ...]
+    pipeline_ids: tuple[int, ...] | None
+    created_by: uuid.UUID | None
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    revoked_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyCaller:
+    """A program that has shown a valid API key. `pipeline_ids` limits what it may send to; None: every one."""
+
+    key_id: str
+    workspace_id: int
+    name: str
+    scopes: frozenset[Scope]
+    pipeline_ids: frozenset[int] | None
+    expires_at: datetime | None
+
+    @property
+    def permissions(self) -> frozenset[Permission]:
+        return permissions_of_scopes(self.scopes)
+
+    def may_send_to(self, pipeline_id: int) -> bool:
+        """Whether this key may send events to the pipeline (of its own workspace)."""
+        return Scope.INGEST in self.scopes and (self.pipeline_ids is None or pipeline_id in self.pipeline_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whoever makes a request: a person with a session, or a program with a key.
+
+    `subject` is stable and unique (`user:<uuid>` or `key:<id>`). `user_id` is None for a key.
+    """
+
+    subject: str
+    workspace_id: int
+    name: str
+    permissions: frozenset[Permission]
+    user_id: uuid.UUID | None = None
+    email: str | None = None
+    role: MemberRole | None = None
+    key: KeyCaller | None = None
+    expires_at: datetime | None = None
+
+    @classmethod
+    def from_key(cls, key: KeyCaller) -> "Caller":
+        return cls(
+            subject=f"key:{key.key_id}",
+            workspace_id=key.workspace_id,
+            name=key.name,
+            permissions=key.permissions,
+            key=key,
+            expires_at=key.expires_at,
+        )
+
+    @classmethod
+    def from_member(
+        cls,
+        *,
+        user_id: uuid.UUID,
+        workspace_id: int,
+        role: MemberRole,
+        email: str,
+        name: str,
+        expires_at: datetime | None,
+    ) -> "Caller":
+        return cls(
+            subject=f"user:{user_id}",
+            workspace_id=workspace_id,
+            name=name,
+            permissions=permissions_of_role(role),
+            user_id=user_id,
+            email=email,
+            role=role,
+            expires_at=expires_at,
+        )
+
+    def may(self, permission: Permission) -> bool:
+        return permission in self.permissions
+
+    def check(self, permission: Permission) -> None:
+        """Raise `MissingScope` (a key) or `NotPermitted` (a person) unless this is allowed."""
+        if self.may(permission):
+            return
+        if self.key is not None:
+            held = ", ".join(sorted(self.key.scopes)) or "none"
+            raise MissingScope(f"This needs the permission {permission}; the key's scopes are: {held}.")
+        raise NotPermitted(f"This needs the permission {permission}; your role here is {self.role}.")

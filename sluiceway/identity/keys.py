@@ -1,0 +1,231 @@
+"""API keys: `slw_<id>_<secret>`. Only SHA-256 of the secret is kept; the text is shown once.
+
+The secret has 256 random bits, so a fast hash is enough: there is nothing to guess, and the event route
+can check a key without spending milliseconds. `authenticate` = `parse_key` ▸ `find_key` ▸ `check_key`;
+the event route caches what `find_key` gave and calls `check_key` again on every request.
+"""
+
+import hashlib
+import hmac
+import re
+import secrets
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import orjson
+import sqlalchemy as sa
+
+from sluiceway.identity.contracts import KeyCaller, KeyInfo
+from sluiceway.identity.errors import ExpiredKey, InvalidKey, InvalidKeyRequest
+from sluiceway.identity.permissions import Scope
+from sluiceway.kit.errors import FieldError, NotFound
+
+PREFIX = "slw"
+NAME_LENGTH = 100
+_KEY = re.compile(rf"{PREFIX}_([a-z0-9]{{12}})_([A-Za-z0-9_-]{{43}})")
+_ID_LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"
+_CHANNEL = "sluiceway_live"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredKey:
+    """A key as kept. `secret_hash` never leaves the process."""
+
+    id: str
+    workspace_id: int
+    name: str
+    scopes: frozenset[Scope]
+    pipeline_ids: frozenset[int] | None
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    secret_hash: bytes = field(repr=False)
+
+
+def create_key(
+    conn: sa.Connection,
+    workspace_id: int,
+    name: str,
+    scopes: Iterable[Scope | str],
+    *,
+    pipeline_ids: Iterable[int] | None = None,
+    created_by: uuid.UUID | None = None,
+    expires_at: datetime | None = None,
+) -> str:
+    """Make a key and return its text, which cannot be had again. The caller's transaction commits it.
+
+    Raises `InvalidKeyRequest` for an unknown scope, no scope, an empty name or an unknown pipeline.
+    """
+    wanted = _scopes(scopes)
+    limited = None if pipeline_ids is None else sorted(set(pipeline_ids))
+    _check_request(conn, workspace_id, name, limited)
+    key_id = "".join(secrets.choice(_ID_LETTERS) for _ in range(12))
+    secret = secrets.token_urlsafe(32)
+    conn.execute(
+        sa.text(
+            "INSERT INTO app.api_keys"
+            " (id, workspace_id, name, secret_hash, scopes, pipeline_ids, created_by, expires_at)"
+            " VALUES (:id, :workspace, :name, :hash, :scopes, :pipelines, :by, :expires)"
+        ),
+        {
+            "id": key_id,
+            "workspace": workspace_id,
+            "name": name.strip(),
+            "hash": _hash(secret),
+            "scopes": sorted(wanted),
+            "pipelines": limited,
+            "by": created_by,
+            "expires": expires_at,
+        },
+    )
+    return f"{PREFIX}_{key_id}_{secret}"
+
+
+def authenticate(conn: sa.Connection, text: str, *, now: datetime) -> KeyCaller:
+    """Who shows this key. Needs role APP; no workspace need be set.
+
+    Raises `InvalidKey` (malformed, unknown, revoked, wrong secret) or `ExpiredKey`.
+    """
+    key_id, secret = parse_key(text)
+    return check_key(find_key(conn, key_id), secret, now=now)
+
+
+def parse_key(text: str) -> tuple[str, str]:
+    """The id and the secret in a key's text. Raises `InvalidKey` if it has another shape."""
+    match = _KEY.fullmatch(text)
+    if match is None:
+        raise InvalidKey("An API key looks like slw_<id>_<secret>; this one does not.")
+    return match[1], match[2]
+
+
+def find_key(conn: sa.Connection, key_id: str) -> StoredKey | None:
+    """The stored key, whatever its workspace."""
+    row = conn.execute(sa.text("SELECT * FROM app.find_api_key(:id)"), {"id": key_id}).first()
+    if row is None:
+        return None
+    return StoredKey(
+        id=row.id,
+        workspace_id=row.workspace_id,
+        name=row.name,
+        scopes=frozenset(Scope(s) for s in row.scopes),
+        pipeline_ids=None if row.pipeline_ids is None else frozenset(row.pipeline_ids),
+        expires_at=row.expires_at,
+        revoked_at=row.revoked_at,
+        secret_hash=bytes(row.secret_hash),
+    )
+
+
+def check_key(stored: StoredKey | None, secret: str, *, now: datetime) -> KeyCaller:
+    """Compare in constant time, then look at revocation and expiry. No I/O: microseconds."""
+    found = _hash(secret)
+    if stored is None or not hmac.compare_digest(found, stored.secret_hash) or stored.revoked_at:
+        raise InvalidKey("The API key is unknown, revoked or mistyped.")
+    if stored.expires_at is not None and stored.expires_at <= now:
+        raise ExpiredKey(f"The API key expired on {stored.expires_at:%Y-%m-%d %H:%M} UTC.")
+    return KeyCaller(
+        key_id=stored.id,
+        workspace_id=stored.workspace_id,
+        name=stored.name,
+        scopes=stored.scopes,
+        pipeline_ids=stored.pipeline_ids,
+        expires_at=stored.expires_at,
+    )
+
+
+def touch_key(conn: sa.Connection, workspace_id: int, key_id: str, at: datetime) -> None:
+    """Note when the key was used, at most once a minute."""
+    conn.execute(
+        sa.text(
+            "UPDATE app.api_keys SET last_used_at = :at WHERE workspace_id = :workspace AND id = :id"
+            " AND (last_used_at IS NULL OR last_used_at < CAST(:at AS timestamptz) - interval '1 minute')"
+        ),
+        {"at": at, "workspace": workspace_id, "id": key_id},
+    )
+
+
+def list_keys(conn: sa.Connection, workspace_id: int) -> list[KeyInfo]:
+    """Every key of the workspace, newest first, revoked ones included."""
+    rows = conn.execute(
+        sa.text(
+            "SELECT id, name, scopes, pipeline_ids, created_by, created_at, expires_at, last_used_at,"
+            " revoked_at FROM app.api_keys WHERE workspace_id = :workspace ORDER BY created_at DESC, id"
+        ),
+        {"workspace": workspace_id},
+    )
+    return [_info(row) for row in rows]
+
+
+def get_key(conn: sa.Connection, workspace_id: int, key_id: str) -> KeyInfo:
+    """One key without its secret. Raises `NotFound`."""
+    row = conn.execute(
+        sa.text(
+            "SELECT id, name, scopes, pipeline_ids, created_by, created_at, expires_at, last_used_at,"
+            " revoked_at FROM app.api_keys WHERE workspace_id = :workspace AND id = :id"
+        ),
+        {"workspace": workspace_id, "id": key_id},
+    ).first()
+    if row is None:
+        raise NotFound("There is no such key in this workspace.")
+    return _info(row)
+
+
+def revoke_key(conn: sa.Connection, workspace_id: int, key_id: str, *, at: datetime) -> KeyInfo:
+    """Revoke at once (doing it again changes nothing); processes that cache keys are told at commit."""
+    conn.execute(
+        sa.text(
+            "UPDATE app.api_keys SET revoked_at = coalesce(revoked_at, :at)"
+            " WHERE workspace_id = :workspace AND id = :id"
+        ),
+        {"at": at, "workspace": workspace_id, "id": key_id},
+    )
+    found = get_key(conn, workspace_id, key_id)
+    message = orjson.dumps({"t": "keys", "w": workspace_id, "k": key_id}).decode()
+    conn.execute(sa.text("SELECT pg_notify(:channel, :message)"), {"channel": _CHANNEL, "message": message})
+    return found
+
+
+def _hash(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()
+
+
+def _scopes(scopes: Iterable[Scope | str]) -> frozenset[Scope]:
+    try:
+        found = frozenset(Scope(s) for s in scopes)
+    except ValueError as error:
+        problem = FieldError("scopes", f"{error}; the scopes are {', '.join(Scope)}")
+        raise InvalidKeyRequest("A scope is unknown.", errors=[problem]) from None
+    if not found:
+        problem = FieldError("scopes", f"name at least one of {', '.join(Scope)}")
+        raise InvalidKeyRequest("A key needs a scope.", errors=[problem])
+    return found
+
+
+def _check_request(conn: sa.Connection, workspace_id: int, name: str, pipeline_ids: list[int] | None) -> None:
+    if not name.strip() or len(name) > NAME_LENGTH:
+        problem = FieldError("name", f"should have 1 to {NAME_LENGTH} characters")
+        raise InvalidKeyRequest("The key's name is not valid.", errors=[problem])
+    if pipeline_ids is None:
+        return
+    known = conn.execute(
+        sa.text("SELECT count(*) FROM app.pipelines WHERE workspace_id = :workspace AND id = ANY(:ids)"),
+        {"workspace": workspace_id, "ids": pipeline_ids},
+    ).scalar_one()
+    if not pipeline_ids or known != len(pipeline_ids):
+        problem = FieldError("pipelines", "names a pipeline that this workspace does not have")
+        raise InvalidKeyRequest("A pipeline is unknown.", errors=[problem])
+
+
+def _info(row: sa.Row[tuple[object, ...]]) -> KeyInfo:
+    found = row._mapping
+    return KeyInfo(
+        id=found["id"],
+        name=found["name"],
+        scopes=tuple(Scope(s) for s in found["scopes"]),
+        pipeline_ids=None if found["pipeline_ids"] is None else tuple(found["pipeline_ids"]),
+        created_by=found["created_by"],
+        created_at=found["created_at"],
+        expires_at=found["expires_at"],
+        last_used_at=found["last_used_at"],
+        revoked_at=found["revoked_at"],
+    )
