@@ -1,0 +1,23 @@
+"""What can go wrong between people and the quality slice."""
+
+from sluiceway.kit.errors import BadRequest, InvalidInput, NotFound
+
+
+class InvalidSuite(InvalidInput):
+    code = "invalid_suite"
+    title = "The suite is not valid"
+
+
+class SuiteNotFound(NotFound):
+    code = "suite_not_found"
+    title = "No such suite"
+
+
+class DeadLetterNotFound(NotFound):
+    code = "dead_letter_not_found"
+    title = "No such dead letter"
+
+
+class InvalidCursor(BadRequest):
+    code = "invalid_cursor"
+    title = "The cursor is not one of ours"
