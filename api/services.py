@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class ApiServices:
-    """The application's dependencies. `stopping` is set when the process is asked to stop: streams end then."""
+    """The application's dependencies. `stopping` is set when the process is to stop: streams end then."""
 
     settings: Settings
     database: Database

@@ -53,7 +53,7 @@ class KeyInfo:
 
 @dataclass(frozen=True, slots=True)
 class KeyCaller:
-    """A program that has shown a valid API key. `pipeline_ids` limits what it may send to; None: every one."""
+    """A program that has shown a valid key. `pipeline_ids` limits what it may send to; None: every one."""
 
     key_id: str
     workspace_id: int

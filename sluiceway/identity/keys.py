@@ -207,7 +207,7 @@ def _check_request(conn: sa.Connection, workspace_id: int, name: str, pipeline_i
         raise InvalidKeyRequest("The key's name is not valid.", errors=[problem])
     if pipeline_ids is None:
         return
-    known = conn.execute(
+    known: int = conn.execute(
         sa.text("SELECT count(*) FROM app.pipelines WHERE workspace_id = :workspace AND id = ANY(:ids)"),
         {"workspace": workspace_id, "ids": pipeline_ids},
     ).scalar_one()
