@@ -1,0 +1,155 @@
+"""People: making them, checking their password, what they belong to.
+
+Services take an open connection (role APP) and do not commit. Sessions and keys have modules of their own.
+"""
+
+import re
+import uuid
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from sluiceway.identity import passwords
+from sluiceway.identity.contracts import Membership, User
+from sluiceway.identity.errors import EmailTaken, InvalidPerson, WrongCredentials
+from sluiceway.identity.permissions import MemberRole
+from sluiceway.kit.errors import FieldError, NotFound
+from sluiceway.kit.ids import uuid7
+
+# Not RFC 5322: enough to catch a slip. Whether an address exists only mail can tell.
+_EMAIL = re.compile(r"[^\s@<>\"'\x00-\x1f]{1,64}@[^\s@<>\"'\x00-\x1f]{1,190}")
+
+
+def create_user(
+    conn: sa.Connection,
+    email: str,
+    name: str,
+    password: str,
+    role: MemberRole | str = MemberRole.VIEWER,
+    workspace_id: int = 1,
+) -> User:
+    """Make a person and their membership of one workspace; the transaction acts for that workspace.
+
+    Raises `InvalidPerson` (address, name, password or role) or `EmailTaken`.
+    """
+    wanted = _check(email, name, password, role)
+    row = conn.execute(
+        sa.text(
+            "INSERT INTO app.users (id, email, name, password_hash) VALUES (:id, :email, :name, :hash)"
+            " ON CONFLICT (lower(email)) DO NOTHING RETURNING created_at"
+        ),
+        {
+            "id": (user_id := uuid7()),
+            "email": email.strip(),
+            "name": name.strip(),
+            "hash": passwords.hash_password(password),
+        },
+    ).first()
+    if row is None:
+        raise EmailTaken("Someone with this e-mail address exists already.")
+    add_member(conn, workspace_id, user_id, wanted)
+    return User(user_id, email.strip(), name.strip(), row.created_at)
+
+
+def add_member(conn: sa.Connection, workspace_id: int, user_id: uuid.UUID, role: MemberRole) -> None:
+    """Make the person a member, or give the member another role."""
+    conn.execute(
+        sa.text(
+            "INSERT INTO app.memberships (workspace_id, user_id, role) VALUES (:workspace, :user, :role)"
+            " ON CONFLICT (workspace_id, user_id) DO UPDATE SET role = excluded.role"
+        ),
+        {"workspace": workspace_id, "user": user_id, "role": role.value},
+    )
+
+
+def set_password(conn: sa.Connection, user_id: uuid.UUID, password: str) -> None:
+    """Replace the password. Raises `InvalidPerson` if it is too short or too long."""
+    problem = _password_problem(password)
+    if problem:
+        raise InvalidPerson("The password is not valid.", errors=[problem])
+    conn.execute(
+        sa.text("UPDATE app.users SET password_hash = :hash WHERE id = :id"),
+        {"hash": passwords.hash_password(password), "id": user_id},
+    )
+
+
+def find_user(conn: sa.Connection, email: str) -> User | None:
+    """The person with this address, in any case of letters, or None."""
+    row = conn.execute(
+        sa.text(
+            "SELECT id, email, name, created_at, disabled_at FROM app.users WHERE lower(email) = lower(:email)"
+        ),
+        {"email": email.strip()},
+    ).first()
+    return None if row is None else User(row.id, row.email, row.name, row.created_at, row.disabled_at)
+
+
+def check_password(conn: sa.Connection, email: str, password: str) -> User:
+    """Who signs in. An unknown address, a disabled person and a wrong password cost and look the same.
+
+    Raises `WrongCredentials`.
+    """
+    row = conn.execute(
+        sa.text(
+            "SELECT id, email, name, created_at, disabled_at, password_hash FROM app.users"
+            " WHERE lower(email) = lower(:email)"
+        ),
+        {"email": email.strip()},
+    ).first()
+    usable = row is not None and row.disabled_at is None
+    fits = passwords.verify(row.password_hash if row is not None and usable else None, password)
+    if row is None or not fits:
+        raise WrongCredentials("The e-mail address or the password is wrong.")
+    if passwords.needs_rehash(row.password_hash):
+        conn.execute(
+            sa.text("UPDATE app.users SET password_hash = :hash WHERE id = :id"),
+            {"hash": passwords.hash_password(password), "id": row.id},
+        )
+    return User(row.id, row.email, row.name, row.created_at)
+
+
+def memberships(conn: sa.Connection, user_id: uuid.UUID) -> list[Membership]:
+    """Every workspace the person belongs to, the oldest membership first."""
+    rows = conn.execute(sa.text("SELECT * FROM app.memberships_of(:user)"), {"user": user_id})
+    return [
+        Membership(
+            workspace_id=row.workspace_id,
+            workspace_slug=row.workspace_slug,
+            workspace_name=row.workspace_name,
+            organization_slug=row.organization_slug,
+            role=MemberRole(row.role),
+        )
+        for row in rows
+    ]
+
+
+def workspace(conn: sa.Connection, workspace_id: int) -> tuple[str, str, datetime]:
+    """Slug, name and time of making. Raises `NotFound`."""
+    row = conn.execute(
+        sa.text("SELECT slug, name, created_at FROM app.workspaces WHERE id = :id"), {"id": workspace_id}
+    ).first()
+    if row is None:
+        raise NotFound("There is no such workspace.")
+    return row.slug, row.name, row.created_at
+
+
+def _check(email: str, name: str, password: str, role: MemberRole | str) -> MemberRole:
+    problems: list[FieldError] = []
+    if not _EMAIL.fullmatch(email.strip()):
+        problems.append(FieldError("email", "should be an e-mail address"))
+    if not name.strip() or len(name) > 120:
+        problems.append(FieldError("name", "should have 1 to 120 characters"))
+    if (problem := _password_problem(password)) is not None:
+        problems.append(problem)
+    if role not in tuple(MemberRole):
+        problems.append(FieldError("role", f"should be one of {', '.join(MemberRole)}"))
+    if problems:
+        raise InvalidPerson("; ".join(f"{p.field} {p.message}" for p in problems), errors=problems)
+    return MemberRole(role)
+
+
+def _password_problem(password: str) -> FieldError | None:
+    low, high = passwords.MINIMUM_LENGTH, passwords.MAXIMUM_LENGTH
+    if low <= len(password) <= high:
+        return None
+    return FieldError("password", f"should have {low} to {high} characters")
