@@ -1,0 +1,1 @@
+"""One folder a kind of definition: each has assets, checks, sensors or schedules, and nothing else."""

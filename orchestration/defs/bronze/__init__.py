@@ -1,0 +1,1 @@
+"""Bronze assets: the raw events of a pipeline, a day at a time."""

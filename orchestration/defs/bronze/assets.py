@@ -1,0 +1,35 @@
+"""One bronze asset a pipeline. Materialising a day compacts its small files; the bytes stay the same."""
+
+import dagster as dg
+
+from orchestration.naming import bronze_key, day_of, days
+from orchestration.resources import Platform
+from sluiceway.catalog.contracts import Pipeline
+
+
+def bronze_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=bronze_key(pipeline),
+        partitions_def=days(pipeline),
+        group_name="bronze",
+        kinds={"parquet"},
+        pool="lake",
+        description=f"Every byte received for {pipeline.name}, as received: Parquet in the lake.",
+        metadata={"pipeline": pipeline.slug, "workspace_id": pipeline.workspace_id},
+        required_resource_keys={"platform"},
+        freshness_policy=dg.FreshnessPolicy.time_window(fail_window=pipeline.spec.freshness.warn_after),
+        retry_policy=dg.RetryPolicy(max_retries=2, delay=5),
+    )
+    def bronze(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        platform: Platform = context.resources.platform
+        found = platform.lake.compact_day(platform.pipeline(pipeline.id), day_of(context.partition_key))
+        return dg.MaterializeResult(
+            metadata={
+                "objects before": found.objects_before,
+                "objects after": found.objects_after,
+                "dagster/row_count": found.events,
+                "bytes": found.size_bytes,
+            }
+        )
+
+    return bronze

@@ -1,0 +1,1 @@
+"""Gold assets: what dbt builds."""

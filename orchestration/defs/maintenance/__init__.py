@@ -1,0 +1,1 @@
+"""Jobs that keep the store small and honest: compaction, retention, deep checks."""

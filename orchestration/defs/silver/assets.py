@@ -1,0 +1,69 @@
+"""One silver asset a pipeline. Materialising a day replays it from bronze through the live path."""
+
+from collections.abc import Sequence
+
+import dagster as dg
+from sluiceway.loading.replay import replay_day
+
+from orchestration.naming import SAMPLES, bronze_key, day_of, days, silver_key
+from orchestration.resources import Platform
+from sluiceway.catalog.contracts import FieldSpec, Pipeline
+from sluiceway.warehouse.schema import COLUMN_TYPES
+
+
+def silver_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=silver_key(pipeline),
+        deps=[bronze_key(pipeline)],
+        partitions_def=days(pipeline),
+        group_name="silver",
+        kinds={"postgres"},
+        pool="silver",
+        description=pipeline.spec.description or f"Typed rows of {pipeline.name}.",
+        metadata={
+            "pipeline": pipeline.slug,
+            "workspace_id": pipeline.workspace_id,
+            "dagster/column_schema": dg.TableSchema([_column(f) for f in pipeline.spec.fields]),
+            "dagster/table_name": f"silver.{pipeline.silver_table}",
+        },
+        required_resource_keys={"platform"},
+        freshness_policy=dg.FreshnessPolicy.time_window(fail_window=pipeline.spec.freshness.warn_after),
+        retry_policy=dg.RetryPolicy(max_retries=2, delay=5),
+    )
+    def silver(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        platform: Platform = context.resources.platform
+        found = replay_day(
+            platform.database,
+            platform.lake,
+            platform.gate,
+            platform.pipeline(pipeline.id),
+            day_of(context.partition_key),
+        )
+        return dg.MaterializeResult(
+            metadata={
+                "dagster/row_count": found.rows,
+                "events": found.events,
+                "samples": found.samples,
+                "duplicates": found.duplicates,
+                "dead letters": found.dead_letters,
+                "verdict": found.verdict,
+            }
+        )
+
+    return silver
+
+
+def samples_spec(pipelines: Sequence[Pipeline]) -> dg.AssetSpec:
+    """The samples of all pipelines: one table, written together with every silver row."""
+    return dg.AssetSpec(
+        key=SAMPLES,
+        deps=[silver_key(p) for p in pipelines if p.spec.measures],
+        group_name="silver",
+        kinds={"postgres"},
+        description="(series, time, value) of every measure, written in the transaction of silver's rows.",
+    )
+
+
+def _column(field: FieldSpec) -> dg.TableColumn:
+    text = " ".join(filter(None, [field.title, f"[{field.unit}]" if field.unit else "", field.description]))
+    return dg.TableColumn(field.name, COLUMN_TYPES[field.type], description=text or None)

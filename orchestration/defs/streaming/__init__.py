@@ -1,0 +1,1 @@
+"""What the live path did, told to Dagster."""
