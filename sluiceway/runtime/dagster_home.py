@@ -114,7 +114,7 @@ def commands(settings: Settings, code_port: int) -> dict[str, list[str]]:
             *module, "dagster_webserver", "-h", settings.host, "-p", str(settings.dagster_port),
             "-w", workspace, "--log-level", "warning",
         ],
-        "dagster-daemon": [*module, "dagster._daemon.cli", "run", "-w", workspace],
+        "dagster-daemon": [*module, "dagster._daemon", "run", "-w", workspace],
     }  # fmt: skip
 
 

@@ -1,0 +1,1 @@
+"""The demo: real data, sent through the real event route."""
