@@ -44,9 +44,7 @@ def check_suite_apart(spec: SuiteSpec) -> list[FieldError]:
 
 def known_types() -> list[str]:
     """Types a suite may name."""
-    core = engine.library()
-    names = [re.sub(r"(?<!^)(?=[A-Z])", "_", n).lower() for n in dir(core) if n.startswith("Expect")]
-    return [name for name in names if engine.expectation_class(name) is not None]
+    return sorted(engine.expectation_classes())
 
 
 def _check(item: ExpectationSpec) -> list[tuple[str, str]]:
@@ -89,7 +87,8 @@ def _from_library(error: ValueError) -> list[tuple[str, str]]:
             item["type"], item["msg"]
         )
         found.append((f"kwargs.{path}" if path else "kwargs", message))
-    return found
+    # A field that may be one of several kinds gives an error for each: the first says enough.
+    return list({field: (field, message) for field, message in reversed(found)}.values())[::-1]
 
 
 def _check_regexes(kwargs: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -60,11 +60,18 @@ def expectation_class(type_: str) -> Any | None:
 
     Expectations that run SQL are left out: a gate sees a frame, not a database.
     """
-    core = library()
-    name = "".join(part.capitalize() for part in type_.split("_"))
-    found = getattr(core, name, None)
-    if found is None or "Query" in name or name.endswith("OtherTable"):
-        return None
+    return expectation_classes().get(type_)
+
+
+@cache
+def expectation_classes() -> dict[str, Any]:
+    """Every core expectation class that a gate can use, by its type."""
+    found = {}
+    for name, class_ in vars(library()).items():
+        type_ = getattr(class_, "expectation_type", None)
+        needs_sql = "Query" in name or name.endswith("OtherTable")
+        if name.startswith("Expect") and name != "Expectation" and type_ and not needs_sql:
+            found[type_] = class_
     return found
 
 
@@ -254,7 +261,7 @@ class CompiledSuite:
         success = bool(answer["success"])
         result = answer["result"] if isinstance(answer, dict) else answer.result
         result = result or {}
-        if not step.row_level:
+        if "unexpected_count" not in result:
             detail = {"observed": plain(result.get("observed_value"))}
             return Finding(success, 1, 0 if success else 1, detail=detail)
         failing = next((v for n, v in provided.items() if n.endswith(".unexpected_index_list")), None) or ()

@@ -110,7 +110,7 @@ def verdict(findings: list[tuple[ExpectationSpec, Finding]]) -> GateVerdict:
             continue
         if spec.on_failure == "hold":
             hold = True
-        elif spec.on_failure == "warn" or finding.error is not None:
+        elif spec.on_failure == "warn" or not finding.failing:
             warn = True
         else:
             for row in finding.failing:

@@ -1,6 +1,6 @@
 """What can go wrong between people and the quality slice."""
 
-from sluiceway.kit.errors import BadRequest, InvalidInput, NotFound
+from sluiceway.kit.errors import Conflict, InvalidInput, NotFound
 
 
 class InvalidSuite(InvalidInput):
@@ -18,6 +18,6 @@ class DeadLetterNotFound(NotFound):
     title = "No such dead letter"
 
 
-class InvalidCursor(BadRequest):
-    code = "invalid_cursor"
-    title = "The cursor is not one of ours"
+class DeadLetterResolved(Conflict):
+    code = "dead_letter_resolved"
+    title = "The dead letter has been retried"
