@@ -27,6 +27,7 @@ NAME_LENGTH = 100
 _KEY = re.compile(rf"{PREFIX}_([a-z0-9]{{12}})_([A-Za-z0-9_-]{{43}})")
 _ID_LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"
 _CHANNEL = "sluiceway_live"
+_COLUMNS = "id, name, scopes, pipeline_ids, created_by, created_at, expires_at, last_used_at, revoked_at"
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,14 +145,22 @@ def touch_key(conn: sa.Connection, workspace_id: int, key_id: str, at: datetime)
     )
 
 
-def list_keys(conn: sa.Connection, workspace_id: int) -> list[KeyInfo]:
-    """Every key of the workspace, newest first, revoked ones included."""
+def list_keys(
+    conn: sa.Connection, workspace_id: int, *, limit: int = 1000, after: tuple[datetime, str] | None = None
+) -> list[KeyInfo]:
+    """Keys of the workspace, newest first, revoked ones included; `after`: (created_at, id) to go on from."""
     rows = conn.execute(
         sa.text(
-            "SELECT id, name, scopes, pipeline_ids, created_by, created_at, expires_at, last_used_at,"
-            " revoked_at FROM app.api_keys WHERE workspace_id = :workspace ORDER BY created_at DESC, id"
+            f"SELECT {_COLUMNS} FROM app.api_keys WHERE workspace_id = :workspace"  # noqa: S608  # our own list
+            " AND (CAST(:at AS timestamptz) IS NULL OR (created_at, id) < (CAST(:at AS timestamptz), :id))"
+            " ORDER BY created_at DESC, id DESC LIMIT :limit"
         ),
-        {"workspace": workspace_id},
+        {
+            "workspace": workspace_id,
+            "limit": limit,
+            "at": after[0] if after else None,
+            "id": after[1] if after else "",
+        },
     )
     return [_info(row) for row in rows]
 
@@ -160,8 +169,8 @@ def get_key(conn: sa.Connection, workspace_id: int, key_id: str) -> KeyInfo:
     """One key without its secret. Raises `NotFound`."""
     row = conn.execute(
         sa.text(
-            "SELECT id, name, scopes, pipeline_ids, created_by, created_at, expires_at, last_used_at,"
-            " revoked_at FROM app.api_keys WHERE workspace_id = :workspace AND id = :id"
+            f"SELECT {_COLUMNS} FROM app.api_keys"  # noqa: S608  # our own list
+            " WHERE workspace_id = :workspace AND id = :id"
         ),
         {"workspace": workspace_id, "id": key_id},
     ).first()

@@ -77,7 +77,8 @@ def find_user(conn: sa.Connection, email: str) -> User | None:
     """The person with this address, in any case of letters, or None."""
     row = conn.execute(
         sa.text(
-            "SELECT id, email, name, created_at, disabled_at FROM app.users WHERE lower(email) = lower(:email)"
+            "SELECT id, email, name, created_at, disabled_at FROM app.users"
+            " WHERE lower(email) = lower(:email)"
         ),
         {"email": email.strip()},
     ).first()

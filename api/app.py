@@ -1,0 +1,145 @@
+"""The one ASGI application, made for the roles a process is given.
+
+`create_app` is a function with everything passed in: tests and an ingest-only process get a light one.
+Requests are told apart before any framework sees them: the event route (plain ASGI), then what the API
+owns (FastAPI), then the pages behind the sign-in (Streamlit, handed in by the composition root).
+"""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Literal
+
+from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from api import errors, openapi, routes
+from api.middleware import PageGate, RequestFrame, content_security_policy
+from api.services import ApiServices
+
+Part = Literal["ingest", "api", "app"]
+ALL_PARTS: frozenset[Part] = frozenset({"ingest", "api", "app"})
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+EVENTS_PATH = "/v1/pipelines/{pipeline}/events"
+# First parts of the paths that FastAPI answers, known or not; all others are the pages'.
+_OWNED = frozenset(
+    {"v1", "healthz", "readyz", "metrics", "sign-in", "sign-out", "openapi.json", "docs", "assets"}
+)
+_EVERY_PROCESS = frozenset({"health", "metrics"})
+
+
+def create_app(
+    services: ApiServices,
+    roles: frozenset[Part] | set[Part] = ALL_PARTS,
+    *,
+    events: ASGIApp | None = None,
+    pages: ASGIApp | None = None,
+    lifespans: Sequence[Lifespan] = (),
+) -> ASGIApp:
+    """The application for `roles`.
+
+    `events` answers the event route (with role `ingest`), `pages` everything behind the sign-in (with role
+    `app`). `lifespans` are entered in order before the first request and left in reverse.
+    """
+    app = _fastapi(services, roles, lifespans)
+    if events is not None and "ingest" in roles:
+        app.router.routes.append(Route(EVENTS_PATH, _Endpoint(events), methods=["POST"]))
+    https = services.settings.public_url.startswith("https://")
+    with_pages = pages is not None and "app" in roles
+    policy = content_security_policy(app=with_pages)
+    framed = RequestFrame(
+        _Split(app, PageGate(pages, services) if pages is not None and with_pages else None),
+        policy=policy,
+        https=https,
+    )
+    return Platform(framed, events if "ingest" in roles else None)
+
+
+class Platform:
+    """The outermost application: events go straight to their route, the rest through the frame."""
+
+    def __init__(self, framed: ASGIApp, events: ASGIApp | None) -> None:
+        self._framed = framed
+        self._events = events
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if (
+            self._events is not None
+            and scope["type"] == "http"
+            and scope["method"] == "POST"
+            and scope["path"].endswith("/events")
+            and scope["path"].startswith("/v1/pipelines/")
+        ):
+            await self._events(scope, receive, send)
+        else:
+            await self._framed(scope, receive, send)
+
+
+class _Split:
+    """What the API owns goes to FastAPI, and so do unknown paths where there are no pages."""
+
+    def __init__(self, api: ASGIApp, pages: ASGIApp | None) -> None:
+        self._api = api
+        self._pages = pages
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._pages is None or scope["type"] == "lifespan" or scope["path"].split("/", 2)[1] in _OWNED:
+            await self._api(scope, receive, send)
+        else:
+            await self._pages(scope, receive, send)
+
+
+class _Endpoint:
+    """An instance, so that Starlette's router takes it for an ASGI application."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
+
+
+def _fastapi(
+    services: ApiServices, roles: frozenset[Part] | set[Part], lifespans: Sequence[Lifespan]
+) -> FastAPI:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            for part in lifespans:
+                await stack.enter_async_context(part(app))
+            yield
+
+    app = FastAPI(
+        title="Sluiceway",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        generate_unique_id_function=_operation_id,
+        redirect_slashes=False,
+    )
+    app.state.services = services
+    errors.install(app)
+    for name, router in sorted(_routers().items()):
+        if name in _EVERY_PROCESS or "api" in roles:
+            app.include_router(router)
+    openapi.install(app, with_events="ingest" in roles)
+    return app
+
+
+def _routers() -> dict[str, APIRouter]:
+    """The `router` of every module in `api.routes`, by module name: a new noun is a new file."""
+    found = {}
+    for module in iter_modules(routes.__path__):
+        router = getattr(import_module(f"{routes.__name__}.{module.name}"), "router", None)
+        if isinstance(router, APIRouter):
+            found[module.name] = router
+    return found
+
+
+def _operation_id(route: APIRoute) -> str:
+    return route.name

@@ -1,0 +1,151 @@
+"""API keys: made (the text is shown once), listed without secrets, revoked."""
+
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Path, Response
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from api.deps import Services, catalog, require
+from api.idempotency import IdempotentRoute
+from api.pagination import CursorParameter, Limit, Page, decode, page
+from sluiceway.catalog.service import Catalog
+from sluiceway.identity import keys
+from sluiceway.identity.contracts import Caller, KeyInfo
+from sluiceway.identity.errors import InvalidKeyRequest
+from sluiceway.identity.permissions import Permission, Scope
+from sluiceway.kit.errors import FieldError
+
+router = APIRouter(prefix="/v1/keys", tags=["keys"], route_class=IdempotentRoute)
+
+KeyId = Annotated[str, Path(pattern="^[a-z0-9]{12}$")]
+
+
+class NewKey(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {"name": "gate sensors", "scopes": ["ingest"], "pipelines": ["nyc-flights"]}
+        },
+    )
+
+    name: str = Field(min_length=1, max_length=keys.NAME_LENGTH)
+    scopes: list[Scope] = Field(min_length=1, max_length=len(Scope))
+    pipelines: list[str] | None = Field(
+        default=None, min_length=1, max_length=200, description="Pipelines it may send to; null: every one."
+    )
+    expires_at: AwareDatetime | None = Field(default=None, description="Null: it does not expire.")
+
+
+class Key(BaseModel):
+    """An API key without its secret."""
+
+    id: str
+    name: str
+    scopes: list[Scope]
+    pipelines: list[str] | None
+    state: str = Field(description="`active`, `expired` or `revoked`.")
+    created_by: UUID | None
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    revoked_at: datetime | None
+
+
+class CreatedKey(BaseModel):
+    """A new key. `key` is not kept and cannot be shown again."""
+
+    key: str = Field(examples=["slw_abcdefghijkm_…"])
+    info: Key
+
+
+@router.get("", summary="List keys")
+def list_keys(
+    services: Services,
+    caller: Annotated[Caller, Depends(require(Permission.KEY_READ))],
+    limit: Limit = 50,
+    cursor: CursorParameter = None,
+) -> Page[Key]:
+    """Newest first, revoked ones included; without secrets."""
+    after = decode(cursor, datetime.fromisoformat, str)
+    with catalog(services, caller) as conn:
+        found = keys.list_keys(conn, caller.workspace_id, limit=limit + 1, after=after)
+        names = {p.id: p.slug for p in Catalog().list(conn, caller.workspace_id)}
+    now = services.clock.now()
+    return page(found, limit, lambda k: _key(k, names, now), lambda k: (k.created_at.isoformat(), k.id))
+
+
+@router.post("", status_code=201, summary="Make a key")
+def create_key(
+    services: Services,
+    caller: Annotated[Caller, Depends(require(Permission.KEY_MANAGE))],
+    body: NewKey,
+    response: Response,
+) -> CreatedKey:
+    """Make a key. Its text is in this answer and nowhere else."""
+    now = services.clock.now()
+    if body.expires_at is not None and body.expires_at <= now:
+        problem = FieldError("expires_at", "should lie in the future")
+        raise InvalidKeyRequest("The key would have expired already.", errors=[problem])
+    with catalog(services, caller) as conn:
+        ids = {p.slug: p.id for p in Catalog().list(conn, caller.workspace_id) if p.state != "archived"}
+        unknown = [
+            FieldError(f"pipelines.{i}", f"there is no pipeline {slug!r}")
+            for i, slug in enumerate(body.pipelines or [])
+            if slug not in ids
+        ]
+        if unknown:
+            raise InvalidKeyRequest("A pipeline is unknown.", errors=unknown)
+        text = keys.create_key(
+            conn,
+            caller.workspace_id,
+            body.name,
+            body.scopes,
+            pipeline_ids=None if body.pipelines is None else [ids[slug] for slug in body.pipelines],
+            created_by=caller.user_id,
+            expires_at=body.expires_at,
+        )
+        info = keys.get_key(conn, caller.workspace_id, keys.parse_key(text)[0])
+    response.headers["Cache-Control"] = "no-store"
+    return CreatedKey(key=text, info=_key(info, {v: k for k, v in ids.items()}, now))
+
+
+@router.get("/{key_id}", summary="One key")
+def get_key(
+    services: Services, caller: Annotated[Caller, Depends(require(Permission.KEY_READ))], key_id: KeyId
+) -> Key:
+    """A key without its secret."""
+    with catalog(services, caller) as conn:
+        found = keys.get_key(conn, caller.workspace_id, key_id)
+        names = {p.id: p.slug for p in Catalog().list(conn, caller.workspace_id)}
+    return _key(found, names, services.clock.now())
+
+
+@router.delete("/{key_id}", summary="Revoke a key")
+def revoke_key(
+    services: Services, caller: Annotated[Caller, Depends(require(Permission.KEY_MANAGE))], key_id: KeyId
+) -> Key:
+    """Refused from now on, everywhere within seconds. Revoking again changes nothing."""
+    now = services.clock.now()
+    with catalog(services, caller) as conn:
+        found = keys.revoke_key(conn, caller.workspace_id, key_id, at=now)
+        names = {p.id: p.slug for p in Catalog().list(conn, caller.workspace_id)}
+    return _key(found, names, now)
+
+
+def _key(info: KeyInfo, names: dict[int, str], now: datetime) -> Key:
+    expired = info.expires_at is not None and info.expires_at <= now
+    state = "revoked" if info.revoked_at else "expired" if expired else "active"
+    return Key(
+        id=info.id,
+        name=info.name,
+        scopes=list(info.scopes),
+        pipelines=None if info.pipeline_ids is None else [names.get(i, str(i)) for i in info.pipeline_ids],
+        state=state,
+        created_by=info.created_by,
+        created_at=info.created_at,
+        expires_at=info.expires_at,
+        last_used_at=info.last_used_at,
+        revoked_at=info.revoked_at,
+    )
