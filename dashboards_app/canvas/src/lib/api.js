@@ -1,0 +1,61 @@
+// The HTTP API as the canvas uses it. Errors are thrown as ApiError with words for people.
+
+const CLIENT_HEADERS = { "X-Sluiceway-Request": "1" };
+
+export class ApiError extends Error {
+  /** @param {number} status 0 when the server could not be reached */
+  constructor(status, title, detail, code) {
+    super(detail || title);
+    Object.assign(this, { status, title, detail, code });
+  }
+
+  get retryable() {
+    return this.status === 0 || this.status === 429 || this.status >= 500;
+  }
+}
+
+async function call(method, path, body, signal) {
+  let answer;
+  try {
+    answer = await fetch(path, {
+      method,
+      signal,
+      credentials: "same-origin",
+      headers: {
+        Accept: "application/json",
+        ...(body === undefined ? {} : { "Content-Type": "application/json" }),
+        ...CLIENT_HEADERS,
+      },
+      body: body === undefined ? undefined : JSON.stringify(body),
+    });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ApiError(0, "Not reachable", "The server does not answer. It is tried again by itself.");
+  }
+  if (answer.ok) return answer.status === 204 ? null : answer.json();
+  const problem = await answer.json().catch(() => ({}));
+  throw new ApiError(answer.status, problem.title ?? `Error ${answer.status}`, problem.detail, problem.code);
+}
+
+export const runQuery = (query, signal) => call("POST", "/v1/query", query, signal);
+
+export const getDashboard = async (slug) => dashboardOf(await call("GET", `/v1/dashboards/${encodeURIComponent(slug)}`));
+
+export const putLayout = (slug, version, clientId, layout) =>
+  call("PUT", `/v1/dashboards/${encodeURIComponent(slug)}/layout`, { version, client_id: clientId, layout });
+
+/** What the canvas needs of an answer of /v1/dashboards/{slug}; layouts saved by hand win over the spec's. */
+export function dashboardOf(answer) {
+  const spec = answer.spec ?? answer;
+  const layout = answer.layout ?? {};
+  return {
+    slug: answer.slug ?? spec.name,
+    title: spec.title || answer.title || spec.name,
+    description: spec.description ?? "",
+    version: answer.version,
+    layoutVersion: answer.layout_version ?? 0,
+    canEdit: answer.can_edit ?? true,
+    range: spec.time?.last ? { last: spec.time.last } : { last: "24h" },
+    widgets: (spec.widgets ?? []).map((widget) => ({ ...widget, layout: layout[widget.id] ?? widget.layout })),
+  };
+}

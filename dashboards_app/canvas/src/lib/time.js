@@ -1,0 +1,125 @@
+// Time ranges: what the control offers, how the address keeps them, and how instants are written.
+// Pure: "now" is always passed in, in milliseconds.
+
+const UNIT_S = { m: 60, h: 3600, d: 86400, w: 604800, y: 31536000 };
+export const PRESETS = ["1h", "6h", "24h", "7d", "30d", "1y"];
+const NAMES = { "1h": "hour", "6h": "6 hours", "24h": "24 hours", "7d": "7 days", "30d": "30 days", "1y": "year" };
+
+/** "24h" → seconds, or null if it is not a duration. */
+export function durationSeconds(text) {
+  const match = /^(\d{1,5})(m|h|d|w|y)$/.exec(text ?? "");
+  return match && Number(match[1]) > 0 ? Number(match[1]) * UNIT_S[match[2]] : null;
+}
+
+/** "PT" of the API's grains ("5m", "1h", "1d", "1w") in seconds, or null. */
+export const grainSeconds = (grain) => durationSeconds(grain);
+
+/** A range is {last} or {from, to} (ISO, UTC). Read it from the page's query; `fallback` if there is none. */
+export function rangeFromQuery(search, fallback) {
+  const query = new URLSearchParams(search);
+  const last = query.get("range");
+  if (durationSeconds(last)) return { last };
+  const from = Date.parse(query.get("from") ?? "");
+  const to = Date.parse(query.get("to") ?? "");
+  if (Number.isFinite(from) && Number.isFinite(to) && from < to) {
+    return { from: new Date(from).toISOString(), to: new Date(to).toISOString() };
+  }
+  return fallback;
+}
+
+/** The page's query with this range in it and everything else as it was. */
+export function rangeToQuery(search, range) {
+  const query = new URLSearchParams(search);
+  for (const name of ["range", "from", "to"]) query.delete(name);
+  if (range.last) query.set("range", range.last);
+  else {
+    query.set("from", range.from.replace(/\.000Z$/, "Z"));
+    query.set("to", range.to.replace(/\.000Z$/, "Z"));
+  }
+  return `?${query}`;
+}
+
+export const sameRange = (a, b) => a?.last === b?.last && a?.from === b?.from && a?.to === b?.to;
+
+/** [from, to] in milliseconds. */
+export function bounds(range, now) {
+  if (range.last) return [now - durationSeconds(range.last) * 1000, now];
+  return [Date.parse(range.from), Date.parse(range.to)];
+}
+
+/** The range of the same length just before, as the API takes it. */
+export function previous(from, to) {
+  const a = Date.parse(from);
+  const b = Date.parse(to);
+  return { from: new Date(a - (b - a)).toISOString(), to: new Date(a).toISOString() };
+}
+
+/** Does a change of events between `min` and `max` (ISO, either may be missing) touch the range? */
+export function touches(range, min, max, now) {
+  const [from, to] = bounds(range, now);
+  const low = Date.parse(min ?? "");
+  const high = Date.parse(max ?? "");
+  if (!Number.isFinite(low) || !Number.isFinite(high)) return true;
+  return range.last ? high >= from : high >= from && low <= to;
+}
+
+/** "the previous 24 hours", for tooltips. */
+export function spanName(range) {
+  if (range.last) return NAMES[range.last] ?? range.last;
+  return age(Date.parse(range.to) - Date.parse(range.from));
+}
+
+/** How long, in one unit: "2 s", "14 min", "3 h", "5 d". */
+export function age(ms) {
+  const s = Math.max(0, ms / 1000);
+  if (s < 1) return "now";
+  if (s < 60) return `${Math.floor(s)} s`;
+  if (s < 3600) return `${Math.floor(s / 60)} min`;
+  if (s < 86400 * 2) return `${Math.floor(s / 3600)} h`;
+  if (s < 86400 * 730) return `${Math.floor(s / 86400)} d`;
+  return `${Math.floor(s / 31536000)} y`;
+}
+
+/** Local wall clock for axes: Plotly reads numbers as UTC, so the zone's offset is added, but not to whole days. */
+export function axisTime(iso, grain) {
+  const t = typeof iso === "number" ? iso : Date.parse(iso);
+  if (wholeDays(grain)) return t;
+  return t - new Date(t).getTimezoneOffset() * 60000;
+}
+
+/** The other way round: what a person dragged over on an axis, as an instant. */
+export function fromAxisTime(text, grain) {
+  const t = Date.parse(text.includes("T") ? `${text}Z` : `${text.replace(" ", "T").padEnd(11, "T").replace(/T$/, "T00:00")}Z`);
+  if (wholeDays(grain)) return t;
+  return t + new Date(t).getTimezoneOffset() * 60000;
+}
+
+/** Buckets of a day or more begin at midnight UTC and are shown as such. */
+export const wholeDays = (grain) => (grainSeconds(grain) ?? 0) >= 86400;
+
+const two = (n) => String(n).padStart(2, "0");
+const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+/** "21 Nov 14:03:07", local; the year only when it is another one. */
+export function clock(iso, now, { seconds = true } = {}) {
+  const d = new Date(iso);
+  if (Number.isNaN(d.getTime())) return "–";
+  const year = d.getFullYear() === new Date(now).getFullYear() ? "" : ` ${d.getFullYear()}`;
+  const time = `${two(d.getHours())}:${two(d.getMinutes())}${seconds ? `:${two(d.getSeconds())}` : ""}`;
+  return `${d.getDate()} ${MONTHS[d.getMonth()]}${year} ${time}`;
+}
+
+/** "21 Nov", UTC, for whole-day buckets. */
+export function day(iso, now) {
+  const d = new Date(iso);
+  if (Number.isNaN(d.getTime())) return "–";
+  const year = d.getUTCFullYear() === new Date(now).getUTCFullYear() ? "" : ` ${d.getUTCFullYear()}`;
+  return `${d.getUTCDate()} ${MONTHS[d.getUTCMonth()]}${year}`;
+}
+
+/** Value of a datetime-local input for an instant, and back. */
+export function toInput(ms) {
+  const d = new Date(ms);
+  return `${d.getFullYear()}-${two(d.getMonth() + 1)}-${two(d.getDate())}T${two(d.getHours())}:${two(d.getMinutes())}`;
+}
+export const fromInput = (text) => new Date(text).getTime();
