@@ -17,6 +17,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import errors, openapi, routes
+from api.metrics import HttpMetrics
 from api.middleware import PageGate, RequestFrame, content_security_policy
 from api.services import ApiServices
 
@@ -51,10 +52,12 @@ def create_app(
     https = services.settings.public_url.startswith("https://")
     with_pages = pages is not None and "app" in roles
     policy = content_security_policy(app=with_pages)
+    held = services.extra["metrics"] = HttpMetrics(services)
     framed = RequestFrame(
         _Split(app, PageGate(pages, services) if pages is not None and with_pages else None),
         policy=policy,
         https=https,
+        observe=held.observe,
     )
     return Platform(framed, events if "ingest" in roles else None)
 

@@ -10,6 +10,7 @@ import logging
 import re
 import time
 from base64 import b64encode
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
@@ -71,11 +72,16 @@ def _streamlit_script_hashes() -> list[str]:
     return [f"'sha256-{b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in scripts]
 
 
+Observe = Callable[[str, str, int, float], None]
+"""Told of each answer: method, route (its template, or `page`), status, seconds until it began."""
+
+
 class RequestFrame:
     """Outermost: a request id, security headers, a body limit, and an answer when all else failed."""
 
-    def __init__(self, app: ASGIApp, *, policy: str, https: bool) -> None:
+    def __init__(self, app: ASGIApp, *, policy: str, https: bool, observe: Observe) -> None:
         self._app = app
+        self._observe = observe
         self._headers = {
             "Content-Security-Policy": policy,
             "X-Content-Type-Options": "nosniff",
@@ -111,7 +117,9 @@ class RequestFrame:
                 headers["X-Request-Id"] = request_id
                 for name, value in self._headers.items():
                     headers.setdefault(name, value)
-                if (waited := time.monotonic() - began) > SLOW_REQUEST_S:
+                waited = time.monotonic() - began
+                self._observe(scope["method"], _route(scope), message["status"], waited)
+                if waited > SLOW_REQUEST_S:
                     log.warning("%s took %.1f s (request %s)", scope["path"], waited, request_id)
             await send(message)
 
@@ -184,6 +192,11 @@ def user_header(caller: Caller) -> bytes:
         "workspace_id": caller.workspace_id,
     }
     return json.dumps(found, separators=(",", ":")).encode("ascii")
+
+
+def _route(scope: Scope) -> str:
+    """A label with few values: never the path as it was sent."""
+    return getattr(scope.get("route"), "path", None) or ("page" if "path_params" in scope else "other")
 
 
 def _request_id(scope: Scope) -> str:

@@ -15,9 +15,11 @@ from sluiceway.infra.settings import Settings
 
 if TYPE_CHECKING:
     from sluiceway.ingestion.spool import SpoolWriter
-    from sluiceway.lake.service import Lake
     from sluiceway.live.service import LiveBroker
+
+    from sluiceway.lake.service import Lake
     from sluiceway.quality.contracts import Gate
+    from sluiceway.quality.service import SuiteChecker
 
 
 @dataclass(slots=True)
@@ -33,6 +35,8 @@ class ApiServices:
     lake: "Lake | None" = None
     gate: "Callable[[], Gate] | None" = None
     """Makes the gate when a retry first needs it: Great Expectations takes seconds to import."""
+    check_suite: "SuiteChecker | None" = None
+    """What the quality engine has against a suite; it may import the engine when first called."""
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     extra: dict[str, Any] = field(default_factory=dict)
     """Parts a single route module needs and makes itself (caches), by the module's name."""

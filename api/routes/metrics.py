@@ -1,0 +1,54 @@
+"""`/metrics` for Prometheus, at the root as is the custom."""
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from api.deps import Services, catalog
+from api.errors import problem_responses
+from api.metrics import HttpMetrics, pipeline_families
+from api.security import identify
+from sluiceway.catalog.service import Catalog
+from sluiceway.identity.permissions import Permission
+from sluiceway.loading.overview import statuses
+
+router = APIRouter(tags=["operations"])
+
+
+class _Families(Collector):
+    def __init__(self, families: list[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> list[Metric]:
+        return self._families
+
+
+@router.get(
+    "/metrics",
+    summary="Metrics for Prometheus",
+    response_class=Response,
+    responses={
+        200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Text format"},
+        **problem_responses((401, 403)),
+    },
+)
+def metrics(request: Request, services: Services) -> Response:
+    """This process, its spool and the platform's totals.
+
+    With a key of scope `read` (`Authorization: Bearer …`) also each pipeline of its workspace.
+    """
+    held: HttpMetrics = services.extra["metrics"]
+    text = generate_latest(held.registry)
+    if "authorization" in request.headers:
+        caller = identify(request, services)
+        caller.check(Permission.PIPELINE_READ)
+        now = services.clock.now()
+        with catalog(services, caller) as conn:
+            pipelines = {p.id: p for p in Catalog().list(conn, caller.workspace_id)}
+            known = statuses(conn, caller.workspace_id, now=now)
+        registry = CollectorRegistry()
+        pairs = [(pipelines[key], status) for key, status in known.items() if key in pipelines]
+        registry.register(_Families(list(pipeline_families(pairs, now))))
+        text += generate_latest(registry)
+    return Response(text, media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,252 @@
+"""Pipelines as code: apply, list with their state, export, pause, archive."""
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Path, Query, Response
+from pydantic import BaseModel, Field
+
+from api.bodies import YAML_BODY, yaml_source
+from api.deps import Services, catalog, require
+from api.errors import problem_responses
+from api.idempotency import IdempotentRoute
+from api.pagination import CursorParameter, Limit, Page, decode, page
+from sluiceway.catalog.contracts import FieldRole, FieldType, Pipeline
+from sluiceway.catalog.errors import InvalidPipeline, PipelineArchived
+from sluiceway.catalog.service import Catalog, State, parse
+from sluiceway.identity.contracts import Caller
+from sluiceway.identity.permissions import Permission
+from sluiceway.kit.errors import FieldError
+from sluiceway.loading.overview import PipelineStatus, freshness, statuses
+from sluiceway.warehouse.schema import apply_pipeline as apply_to_warehouse
+
+router = APIRouter(prefix="/v1/pipelines", tags=["pipelines"], route_class=IdempotentRoute)
+
+Slug = Annotated[str, Path(max_length=63, examples=["nyc-flights"])]
+Version = Annotated[int | None, Query(ge=1, le=2**31 - 1, description="Absent: the newest.")]
+MayRead = Annotated[Caller, Depends(require(Permission.PIPELINE_READ))]
+MayWrite = Annotated[Caller, Depends(require(Permission.PIPELINE_WRITE))]
+
+
+class Status(BaseModel):
+    """How the pipeline is doing now. Counters run since it was made."""
+
+    freshness: Literal["fresh", "late", "empty"] = Field(
+        description="`late`: no event for longer than the pipeline's `freshness.warn_after`."
+    )
+    seq: int = Field(description="The newest row's durable sequence.")
+    events: int
+    duplicates: int
+    dead_letters: int = Field(description="Events that ever became dead letters.")
+    open_dead_letters: int
+    held_dead_letters: int
+    rate: float = Field(description="Events a second, over the last minute.")
+    lag_s: float | None = Field(
+        description="How long the oldest event of the newest batch waited from receipt to commit, in seconds."
+    )
+    last_batch_id: int | None
+    last_batch_at: datetime | None
+    last_batch_events: int | None
+    last_received_at: datetime | None
+    last_event_time: datetime | None
+    verdict: Literal["pass", "warn", "quarantine", "hold"] | None = Field(
+        description="What the gate decided about the newest batch."
+    )
+
+
+class PipelineField(BaseModel):
+    name: str
+    type: FieldType
+    role: FieldRole
+    required: bool
+    unit: str | None
+    title: str | None
+    description: str
+
+
+class PipelineSummary(BaseModel):
+    """A pipeline and how it is doing."""
+
+    slug: str
+    title: str
+    description: str
+    version: int
+    state: State
+    suite: str | None = Field(description="Name of the expectation suite that gates it.")
+    silver_table: str
+    created_at: datetime
+    updated_at: datetime
+    status: Status
+
+
+class PipelineDetail(PipelineSummary):
+    fields: list[PipelineField]
+    spec: dict[str, Any] = Field(description="The whole pipeline with its defaults filled in.")
+
+
+class AppliedPipeline(BaseModel):
+    """What applying did: `unchanged` if the same text was applied before."""
+
+    name: str
+    version: int
+    outcome: Literal["created", "updated", "unchanged"]
+
+
+class PipelineVersion(BaseModel):
+    version: int
+    checksum: str = Field(description="SHA-256 of the YAML as applied, in hex.")
+    created_by: UUID | None
+    created_at: datetime
+
+
+@router.get("", summary="List pipelines")
+def list_pipelines(
+    services: Services,
+    caller: MayRead,
+    state: Annotated[State | None, Query(description="Absent: all but archived ones.")] = None,
+    limit: Limit = 200,
+    cursor: CursorParameter = None,
+) -> Page[PipelineSummary]:
+    """By slug, each with its version, rate, lag, last batch, dead letters, gate verdict and freshness."""
+    now = services.clock.now()
+    after = decode(cursor, str)
+    with catalog(services, caller) as conn:
+        found = Catalog().list(conn, caller.workspace_id)
+        known = statuses(conn, caller.workspace_id, now=now)
+    wanted = [
+        p
+        for p in found
+        if (p.state == state if state else p.state != "archived") and (after is None or p.slug > after[0])
+    ]
+    return page(wanted[: limit + 1], limit, lambda p: _summary(p, known.get(p.id), now), lambda p: (p.slug,))
+
+
+@router.get("/{pipeline}", summary="One pipeline")
+def get_pipeline(
+    services: Services, caller: MayRead, pipeline: Slug, version: Version = None
+) -> PipelineDetail:
+    """The newest (or the named) version with its fields, and how the pipeline is doing."""
+    with catalog(services, caller) as conn:
+        found = Catalog().get(conn, caller.workspace_id, pipeline, version)
+        return _detail(services, conn, found)
+
+
+@router.put(
+    "/{pipeline}",
+    summary="Apply a pipeline",
+    openapi_extra=YAML_BODY,
+    responses={201: {"model": AppliedPipeline, "description": "Created"}, **problem_responses((409, 415))},
+)
+def apply_pipeline(
+    services: Services,
+    caller: MayWrite,
+    pipeline: Slug,
+    source: Annotated[str, Depends(yaml_source)],
+    response: Response,
+) -> AppliedPipeline:
+    """Check the YAML, make or extend the silver table, keep the text as the next version.
+
+    Errors name field and line. The same text again changes nothing.
+    """
+    spec = parse(source)
+    if spec.name != pipeline:
+        problem = FieldError("name", f"should be {pipeline!r}, as in the address")
+        raise InvalidPipeline(f"The file is about the pipeline {spec.name!r}.", errors=[problem])
+    applied = apply_to_warehouse(services.database, caller.workspace_id, source, caller.user_id)
+    if applied.outcome == "created":
+        response.status_code = 201
+        response.headers["Location"] = f"/v1/pipelines/{applied.name}"
+    return AppliedPipeline(name=applied.name, version=applied.version, outcome=applied.outcome)
+
+
+@router.delete("/{pipeline}", summary="Archive a pipeline")
+def archive_pipeline(services: Services, caller: MayWrite, pipeline: Slug) -> PipelineDetail:
+    """It takes no more events and leaves the lists; its data stays. Applying it again brings it back."""
+    return _set_state(services, caller, pipeline, "archived")
+
+
+@router.get("/{pipeline}/versions", summary="Versions of a pipeline")
+def list_versions(
+    services: Services, caller: MayRead, pipeline: Slug, limit: Limit = 50, cursor: CursorParameter = None
+) -> Page[PipelineVersion]:
+    """Newest first."""
+    after = decode(cursor, int)
+    with catalog(services, caller) as conn:
+        found = Catalog().versions(conn, caller.workspace_id, pipeline)
+    wanted = [v for v in found if after is None or v.version < after[0]]
+    return page(wanted[: limit + 1], limit, lambda v: PipelineVersion(**asdict(v)), lambda v: (v.version,))
+
+
+@router.get(
+    "/{pipeline}/export",
+    summary="Export a pipeline",
+    response_class=Response,
+    responses={200: {"content": {"text/yaml": {"schema": {"type": "string"}}}, "description": "The YAML"}},
+)
+def export_pipeline(services: Services, caller: MayRead, pipeline: Slug, version: Version = None) -> Response:
+    """The YAML exactly as it was applied, comments included."""
+    with catalog(services, caller) as conn:
+        source = Catalog().export(conn, caller.workspace_id, pipeline, version)
+    return Response(source, media_type="text/yaml")
+
+
+@router.post("/{pipeline}/pause", summary="Pause a pipeline", responses=problem_responses((409,)))
+def pause_pipeline(services: Services, caller: MayWrite, pipeline: Slug) -> PipelineDetail:
+    """Its event route refuses new events until it is resumed; what was accepted still loads."""
+    return _set_state(services, caller, pipeline, "paused")
+
+
+@router.post("/{pipeline}/resume", summary="Resume a pipeline", responses=problem_responses((409,)))
+def resume_pipeline(services: Services, caller: MayWrite, pipeline: Slug) -> PipelineDetail:
+    """Take events again."""
+    return _set_state(services, caller, pipeline, "active")
+
+
+def _set_state(services: Services, caller: Caller, slug: str, state: State) -> PipelineDetail:
+    with catalog(services, caller) as conn:
+        found = Catalog().get(conn, caller.workspace_id, slug)
+        if found.state == "archived" and state != "archived":
+            raise PipelineArchived("Apply the pipeline again to bring it back.")
+        if found.state != state:
+            found = Catalog().set_state(conn, caller.workspace_id, slug, state)
+        return _detail(services, conn, found)
+
+
+def _detail(services: Services, conn: Any, pipeline: Pipeline) -> PipelineDetail:
+    now = services.clock.now()
+    known = statuses(conn, pipeline.workspace_id, now=now, pipeline_id=pipeline.id)
+    summary = _summary(pipeline, known.get(pipeline.id), now)
+    names = PipelineField.model_fields
+    return PipelineDetail(
+        **summary.model_dump(),
+        fields=[PipelineField(**{n: getattr(f, n) for n in names}) for f in pipeline.spec.fields],
+        spec=pipeline.spec.model_dump(mode="json"),
+    )
+
+
+def _summary(pipeline: Pipeline, status: PipelineStatus | None, now: datetime) -> PipelineSummary:
+    spec = pipeline.spec
+    state = freshness(status, spec.freshness.warn_after, now)
+    return PipelineSummary(
+        slug=pipeline.slug,
+        title=spec.title or pipeline.slug,
+        description=spec.description,
+        version=pipeline.version,
+        state=pipeline.state,
+        suite=spec.quality.suite if spec.quality else None,
+        silver_table=pipeline.silver_table,
+        created_at=pipeline.created_at,
+        updated_at=pipeline.updated_at,
+        status=_status(status, state),
+    )
+
+
+def _status(status: PipelineStatus | None, state: Literal["fresh", "late", "empty"]) -> Status:
+    if status is None:  # made in another transaction just now
+        status = PipelineStatus(0, 0, 0, 0, 0, 0, 0, 0.0, None, None, None, None, None, None, None)
+    found = asdict(status)
+    found["lag_s"], found["verdict"] = found.pop("load_wait_s"), found.pop("last_verdict")
+    del found["pipeline_id"]
+    return Status(freshness=state, **found)
