@@ -5,7 +5,7 @@ Great Expectations is imported only by a run that gates (its import takes second
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sluiceway.lake.service import Lake
 from sluiceway.quality.service import load_suite
@@ -15,7 +15,10 @@ from sluiceway.catalog.service import Catalog
 from sluiceway.infra.connect import open_database
 from sluiceway.infra.database import Database, Role
 from sluiceway.infra.settings import Settings, load_settings
-from sluiceway.quality.contracts import Gate, SuiteSpec
+from sluiceway.quality.contracts import SuiteSpec
+
+if TYPE_CHECKING:
+    from expectations.runner import GreatExpectationsGate
 
 DBT_PROJECT = Path(__file__).parents[1] / "dbt_project"
 
@@ -40,7 +43,7 @@ class Platform:
         return Lake(self.settings)
 
     @cached_property
-    def gate(self) -> Gate:
+    def gate(self) -> "GreatExpectationsGate":
         from expectations.runner import GreatExpectationsGate
 
         return GreatExpectationsGate(self.suite)
