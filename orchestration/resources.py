@@ -7,15 +7,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sluiceway.lake.service import Lake
-from sluiceway.quality.service import load_suite
-
 from sluiceway.catalog.contracts import Pipeline
 from sluiceway.catalog.service import Catalog
 from sluiceway.infra.connect import open_database
 from sluiceway.infra.database import Database, Role
 from sluiceway.infra.settings import Settings, load_settings
+from sluiceway.lake.service import Lake
 from sluiceway.quality.contracts import SuiteSpec
+from sluiceway.quality.service import load_suite
 
 if TYPE_CHECKING:
     from expectations.runner import GreatExpectationsGate
