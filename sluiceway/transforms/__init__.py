@@ -1,1 +1,1 @@
-
+"""From an event's bytes to a typed row. Pure: no I/O, no clock, no randomness."""
