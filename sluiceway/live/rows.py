@@ -1,0 +1,186 @@
+"""Following the rows of one pipeline by their durable sequence, without a gap or with a word about it.
+
+The notification only wakes: rows are read from silver after the follower's own position, so that a slow,
+absent or reconnecting follower loses nothing. Followers at the same position share one read.
+"""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import orjson
+
+from sluiceway.catalog.errors import PipelineNotFound
+from sluiceway.infra.database import Database, Role
+from sluiceway.live import repository
+from sluiceway.live.contracts import BatchLoaded, Missed
+from sluiceway.live.service import LiveBroker, Subscription
+
+PAGE_ROWS = 500
+_SHARED_S = 2.0
+_SHARED_PAGES = 64
+_JSON = orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """A pipeline that is followed."""
+
+    workspace_id: int
+    pipeline_id: int
+    slug: str
+    silver_table: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One silver row as JSON."""
+
+    seq: int
+    json: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """Rows after `from_seq` up to and without `next_seq` are not there (any more).
+
+    `gone`: dropped by retention, or replaced by a replay (then they come again under new numbers).
+    `ahead`: the follower knew a number that was never given here.
+    """
+
+    reason: Literal["gone", "ahead"]
+    from_seq: int
+    next_seq: int
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"reason": self.reason, "from_seq": self.from_seq, "next_seq": self.next_seq}
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """Nothing for a while."""
+
+
+RowEvent = Row | Reset | Idle
+
+
+class RowFeed:
+    """Reads rows for followers in the thread pool. One a process."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._pages: OrderedDict[tuple[int, int], tuple[float, Sequence[Row]]] = OrderedDict()
+        self._running: dict[tuple[int, int], asyncio.Task[Sequence[Row]]] = {}
+
+    async def find(self, workspace_id: int, slug: str) -> Followed:
+        """Raises `PipelineNotFound`."""
+        return await asyncio.to_thread(self.find_now, workspace_id, slug)
+
+    def find_now(self, workspace_id: int, slug: str) -> Followed:
+        found = None
+        if "\x00" not in slug:
+            with self._database.transaction(Role.READER, workspace_id=workspace_id) as connection:
+                found = repository.find_pipeline(connection, workspace_id, slug)
+        if found is None:
+            raise PipelineNotFound(f"There is no pipeline {slug!r} in this workspace.")
+        return Followed(workspace_id, found[0], slug, found[1])
+
+    async def last_seq(self, followed: Followed) -> int:
+        def read() -> int:
+            with self._database.transaction(Role.READER, workspace_id=followed.workspace_id) as connection:
+                return repository.find_last_seq(connection, followed.pipeline_id)
+
+        return await asyncio.to_thread(read)
+
+    async def after(self, followed: Followed, seq: int) -> Sequence[Row]:
+        """The next rows after `seq`, at most `PAGE_ROWS`; [] if there is none."""
+        key = (followed.pipeline_id, seq)
+        known = self._pages.get(key)
+        if known is not None and known[0] > time.monotonic():
+            return known[1]
+        running = self._running.get(key)
+        if running is None:
+            running = asyncio.create_task(self._read(followed, seq))
+            self._running[key] = running
+            running.add_done_callback(lambda task: self._keep(key, task))
+        return await asyncio.shield(running)
+
+    async def _read(self, followed: Followed, seq: int) -> Sequence[Row]:
+        return await asyncio.to_thread(self._read_now, followed, seq)
+
+    def _read_now(self, followed: Followed, seq: int) -> Sequence[Row]:
+        with self._database.transaction(Role.READER, workspace_id=followed.workspace_id) as connection:
+            rows = repository.find_rows(connection, followed.silver_table, seq, PAGE_ROWS)
+        return [Row(row["seq"], orjson.dumps(row, option=_JSON, default=str)) for row in rows]
+
+    def _keep(self, key: tuple[int, int], task: "asyncio.Task[Sequence[Row]]") -> None:
+        self._running.pop(key, None)
+        # A page is a prefix of what follows `seq`, so it stays true; "nothing yet" does not.
+        if not task.cancelled() and task.exception() is None and task.result():
+            self._pages[key] = (time.monotonic() + _SHARED_S, task.result())
+            while len(self._pages) > _SHARED_PAGES:
+                self._pages.popitem(last=False)
+
+
+async def follow_rows(
+    broker: LiveBroker,
+    feed: RowFeed,
+    followed: Followed,
+    *,
+    after_seq: int | None,
+    idle_s: float,
+) -> AsyncIterator[RowEvent]:
+    """Rows after `after_seq` (None: from now on), for ever; `Idle` when nothing came for `idle_s`.
+
+    Raises `StreamsEnded` when the process is to stop.
+    """
+    # Subscribed before the first read: what is committed in between is seen by one or the other.
+    with broker.subscribe(followed.workspace_id, pipeline_id=followed.pipeline_id) as subscription:
+        newest = await feed.last_seq(followed)
+        cursor = newest if after_seq is None else after_seq
+        if cursor > newest:
+            yield Reset("ahead", cursor, newest + 1)
+            cursor = newest
+        while True:
+            async with aclosing(_catch_up(feed, followed, cursor, newest)) as events:
+                async for event in events:
+                    if isinstance(event, Row):
+                        cursor = event.seq
+                    yield event
+            cursor = max(cursor, newest)
+            woken = await _wait(subscription, feed, followed, newest, idle_s)
+            if woken is None:
+                yield Idle()
+            else:
+                newest = woken
+
+
+async def _catch_up(
+    feed: RowFeed, followed: Followed, cursor: int, newest: int
+) -> AsyncGenerator[Row | Reset, None]:
+    """Rows after `cursor` until `newest` is reached."""
+    while cursor < newest:
+        rows = await feed.after(followed, cursor)
+        upto = rows[0].seq if rows else newest + 1
+        if upto > cursor + 1:
+            yield Reset("gone", cursor, upto)
+        for row in rows:
+            yield row
+        cursor = rows[-1].seq if rows else newest
+
+
+async def _wait(
+    subscription: Subscription, feed: RowFeed, followed: Followed, newest: int, idle_s: float
+) -> int | None:
+    """The newest seq after something happened; None if nothing did."""
+    changes = await subscription.next(idle_s)
+    if not changes:
+        return None
+    if any(isinstance(change, Missed) for change in changes):
+        return max(newest, await feed.last_seq(followed))
+    seqs = [c.last_seq for c in changes if isinstance(c, BatchLoaded) and c.last_seq is not None]
+    return max([newest, *seqs])

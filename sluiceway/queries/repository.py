@@ -1,0 +1,158 @@
+"""Reads for queries, on a read-only connection that acts for one workspace. Private to the slice."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+import psycopg
+import sqlalchemy as sa
+from psycopg.sql import Composed
+
+from sluiceway.catalog.contracts import Pipeline, PipelineSpec
+from sluiceway.queries.contracts import Quality
+from sluiceway.queries.timeranges import DAY, Range
+
+MODEL_SCHEMA = "marts"
+_VERDICTS = ("pass", "warn", "quarantine", "hold")
+
+_HEAD = """
+SELECT p.id, p.name, p.version, p.state, p.silver_table, p.created_at, p.updated_at,
+  s.last_seq, s.last_event_time, s.last_received_at, s.last_batch_at,
+  concat_ws('/', s.xmin, (SELECT max(b.id) FROM silver.batches b WHERE b.pipeline_id = p.id)) AS stamp
+FROM app.pipelines p JOIN app.pipeline_state s ON s.pipeline_id = p.id
+WHERE p.workspace_id = %(workspace)s AND p.slug = %(slug)s
+"""
+_EXTENT = """
+SELECT (SELECT min(min_event_time) FROM silver.batches WHERE pipeline_id = %(pipeline)s),
+       (SELECT max(max_event_time) FROM silver.batches WHERE pipeline_id = %(pipeline)s)
+"""
+# Only batches with something to tell are in the index that answers this.
+_TROUBLE = """
+SELECT max(CASE verdict WHEN 'hold' THEN 3 WHEN 'quarantine' THEN 2 WHEN 'warn' THEN 1 ELSE 0 END),
+       coalesce(sum(duplicates), 0)::bigint
+FROM silver.batches
+WHERE pipeline_id = %(pipeline)s AND (verdict <> 'pass' OR duplicates > 0)
+  AND coalesce(max_event_time, max_received_at) >= %(begin)s
+  AND coalesce(min_event_time, min_received_at) < %(end)s
+"""
+_DEAD_LETTERS = """
+SELECT count(*) FROM quality.dead_letters
+WHERE pipeline_id = %(pipeline)s AND state IN ('open', 'held')
+  AND coalesce(event_time, received_at) >= %(begin)s AND coalesce(event_time, received_at) < %(end)s
+"""
+_MODEL_COLUMNS = """
+SELECT a.attname, format_type(a.atttypid, NULL), col_description(a.attrelid, a.attnum)
+FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %(schema)s AND c.relname = %(name)s AND c.relkind IN ('r', 'p', 'v', 'm')
+  AND a.attnum > 0 AND NOT a.attisdropped AND has_table_privilege(c.oid, 'SELECT')
+ORDER BY a.attnum
+"""
+_MODELS = """
+SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'workspace_id'
+WHERE n.nspname = %(schema)s AND c.relkind IN ('r', 'p', 'v', 'm') AND has_table_privilege(c.oid, 'SELECT')
+ORDER BY c.relname
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineHead:
+    """A pipeline and where its data stands. `stamp` is another one after every load, retry and replay."""
+
+    id: int
+    name: str
+    version: int
+    state: Any
+    silver_table: str
+    created_at: datetime
+    updated_at: datetime
+    last_seq: int
+    last_event_time: datetime | None
+    last_received_at: datetime | None
+    last_batch_at: datetime | None
+    stamp: str
+
+    def pipeline(self, workspace_id: int, slug: str, spec: PipelineSpec) -> Pipeline:
+        return Pipeline(
+            id=self.id, workspace_id=workspace_id, slug=slug, name=self.name, version=self.version,
+            state=self.state, silver_table=self.silver_table, spec=spec,
+            created_at=self.created_at, updated_at=self.updated_at,
+        )  # fmt: skip
+
+
+def driver(connection: sa.Connection) -> "psycopg.Connection[tuple[Any, ...]]":
+    return cast("psycopg.Connection[tuple[Any, ...]]", connection.connection.driver_connection)
+
+
+def set_limits(connection: sa.Connection, timeout_ms: int) -> None:
+    """For this transaction: how long a statement may take, and no time lost on compiling it."""
+    driver(connection).execute(
+        "SELECT set_config('statement_timeout', %s, true), set_config('jit', 'off', true)", (str(timeout_ms),)
+    )
+
+
+def find_head(connection: sa.Connection, workspace_id: int, slug: str) -> PipelineHead | None:
+    row = driver(connection).execute(_HEAD, {"workspace": workspace_id, "slug": slug}).fetchone()
+    return None if row is None else PipelineHead(*row)
+
+
+def find_slugs(connection: sa.Connection, workspace_id: int) -> list[str]:
+    rows = driver(connection).execute(
+        "SELECT slug FROM app.pipelines WHERE workspace_id = %s ORDER BY slug", (workspace_id,)
+    )
+    return [row[0] for row in rows]
+
+
+def find_specs(connection: sa.Connection, pipeline_id: int, version: int) -> list[PipelineSpec]:
+    """The specs of every version up to `version`, oldest first."""
+    rows = driver(connection).execute(
+        "SELECT spec FROM app.pipeline_versions WHERE pipeline_id = %s AND version <= %s ORDER BY version",
+        (pipeline_id, version),
+    )
+    return [PipelineSpec.model_validate(row[0]) for row in rows]
+
+
+def find_extent(connection: sa.Connection, pipeline_id: int) -> Range | None:
+    """Whole UTC days that hold every event ever loaded; None: there is none."""
+    row = driver(connection).execute(_EXTENT, {"pipeline": pipeline_id}).fetchone()
+    return None if row is None or row[0] is None or row[1] is None else whole_days(row[0], row[1])
+
+
+def whole_days(first: datetime, last: datetime) -> Range:
+    low, high = first.astimezone(UTC), last.astimezone(UTC)
+    midnight = {"hour": 0, "minute": 0, "second": 0, "microsecond": 0}
+    return Range(low.replace(**midnight), high.replace(**midnight) + DAY)  # type: ignore[arg-type]
+
+
+def find_quality(connection: sa.Connection, head: PipelineHead, span: Range) -> Quality:
+    values = {"pipeline": head.id, "begin": span.begin, "end": span.end}
+    trouble = driver(connection).execute(_TROUBLE, values).fetchone()
+    dead = driver(connection).execute(_DEAD_LETTERS, values).fetchone()
+    assert trouble is not None and dead is not None
+    return Quality(
+        verdict=None if head.last_batch_at is None else _VERDICTS[trouble[0] or 0],  # type: ignore[arg-type]
+        dead_letters=dead[0],
+        duplicates=trouble[1],
+        as_of=head.last_batch_at,
+    )
+
+
+def find_model_columns(connection: sa.Connection, name: str) -> Sequence[tuple[str, str, str | None]]:
+    """Columns of `marts.<name>` with their types and comments; empty: readers have no such relation."""
+    rows = driver(connection).execute(_MODEL_COLUMNS, {"schema": MODEL_SCHEMA, "name": name})
+    return [(row[0], row[1], row[2]) for row in rows]
+
+
+def find_models(connection: sa.Connection) -> list[str]:
+    return [row[0] for row in driver(connection).execute(_MODELS, {"schema": MODEL_SCHEMA})]
+
+
+def find_time_extent(connection: sa.Connection, text: Composed, values: dict[str, Any]) -> Range | None:
+    row = driver(connection).execute(text, values).fetchone()
+    return None if row is None or row[0] is None else whole_days(row[0], row[1] + timedelta(0))
+
+
+def fetch(connection: sa.Connection, text: Composed, values: dict[str, Any]) -> "list[tuple[Any, ...]]":
+    # Not prepared: a generic plan would not know which partitions a range touches.
+    return driver(connection).execute(text, values, prepare=False).fetchall()
