@@ -11,6 +11,7 @@ Not here: what a failure means for a batch (`runner`).
 import math
 import os
 import threading
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -44,7 +45,10 @@ _import_lock = threading.Lock()
 @cache
 def _import() -> ModuleType:
     switch_telemetry_off()
-    import great_expectations.expectations as core
+    # Its deprecation warnings are for its makers, and it redirects everyone's warnings to its log.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import great_expectations.expectations as core
 
     return core
 
