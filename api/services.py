@@ -15,9 +15,9 @@ from sluiceway.infra.settings import Settings
 
 if TYPE_CHECKING:
     from sluiceway.ingestion.spool import SpoolWriter
-    from sluiceway.live.service import LiveBroker
 
     from sluiceway.lake.service import Lake
+    from sluiceway.live.service import LiveBroker
     from sluiceway.quality.contracts import Gate
     from sluiceway.quality.service import SuiteChecker
 
