@@ -81,6 +81,13 @@ class EmbeddedPostgres:
             return None
         return pid
 
+    @property
+    def running(self) -> bool:
+        """Whether the server lives; one that this object started and that died is noticed (and reaped)."""
+        if self._process is not None:
+            return self._process.poll() is None
+        return self.pid is not None
+
     def start(self) -> None:
         """Make the cluster if needed, start the server, wait until it answers, make the database.
 

@@ -89,6 +89,27 @@ SETTINGS: dict[str, Setting] = {
         _url("http", "https"),
         "Address under which people reach the platform; default: host and port.",
     ),
+    "internal_url": Setting(
+        "SLUICEWAY_INTERNAL_URL",
+        None,
+        _url("http", "https"),
+        "Address under which the platform's own processes reach the web process; default: this machine's port.",
+    ),
+    "dagster_url": Setting(
+        "SLUICEWAY_DAGSTER_URL",
+        None,
+        _url("http", "https"),
+        "Address under which the platform's own processes reach Dagster; default: this machine's port.",
+    ),
+    "dagster_code_host": Setting(
+        "SLUICEWAY_DAGSTER_CODE_HOST", "127.0.0.1", str, "Where Dagster's code server listens and is found."
+    ),
+    "dagster_code_port": Setting(
+        "SLUICEWAY_DAGSTER_CODE_PORT",
+        None,
+        _integer(1, 65535),
+        "Port of Dagster's code server; default: one that is free.",
+    ),
     "node": Setting("SLUICEWAY_NODE", None, _name, "Name of this machine's spool; default: the host's name."),
     "database_url": Setting(
         "SLUICEWAY_DATABASE_URL",
@@ -175,6 +196,10 @@ class Settings:
     port: int
     dagster_port: int
     public_url: str
+    internal_url: str
+    dagster_url: str
+    dagster_code_host: str
+    dagster_code_port: int | None
     node: str
     lake_url: str
     s3_endpoint: str | None
@@ -231,6 +256,12 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     values["node"] = values["node"] or _default_node()
     values["lake_url"] = values["lake_url"] or f"file://{values['home'] / 'lake'}"
     values["public_url"] = (values["public_url"] or _default_public_url(values)).rstrip("/")
+    values["internal_url"] = (values["internal_url"] or _local_url(values["host"], values["port"])).rstrip(
+        "/"
+    )
+    values["dagster_url"] = (
+        values["dagster_url"] or _local_url(values["host"], values["dagster_port"])
+    ).rstrip("/")
     return Settings(**values)
 
 
@@ -241,3 +272,9 @@ def _default_node() -> str:
 def _default_public_url(values: Mapping[str, Any]) -> str:
     host = "localhost" if values["host"] in ("0.0.0.0", "::", "127.0.0.1") else values["host"]  # noqa: S104
     return f"http://{host}:{values['port']}"
+
+
+def _local_url(host: str, port: int) -> str:
+    """Where this machine reaches what listens on `host`."""
+    reached = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    return f"http://{reached}:{port}"
