@@ -1,0 +1,12 @@
+"""The Streamlit application as the web process mounts it, behind its sign-in."""
+
+from pathlib import Path
+
+import streamlit as st
+
+MAIN = Path(__file__).parent / "main.py"
+
+
+def make_pages(api_url: str) -> st.App:
+    """The pages, reading their data from `api_url` (the web process itself) with each visitor's own session."""
+    return st.App(MAIN, secrets={"sluiceway": {"api_url": api_url.rstrip("/")}})

@@ -1,0 +1,101 @@
+"""The HTTP API as the pages use it: every call carries the visitor's own session, errors have words.
+
+Belongs here: addresses and shapes of the API. Not here: anything of Streamlit but who is visiting.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import streamlit as st
+
+COOKIE = "sluiceway_session"
+TIMEOUT_S = 20.0
+
+
+@dataclass(frozen=True)
+class Problem(Exception):
+    """An error answer (problem details) or a server out of reach (status 0), in words for people."""
+
+    status: int
+    title: str
+    detail: str = ""
+    code: str = ""
+    errors: tuple[str, ...] = field(default=())
+
+    def __str__(self) -> str:
+        return f"{self.title}. {self.detail}".strip()
+
+
+@st.cache_resource(show_spinner=False)
+def _connection(api_url: str) -> httpx.Client:
+    """One pool of connections for all visitors; it keeps no cookies."""
+    return httpx.Client(base_url=api_url, timeout=TIMEOUT_S, headers={"Accept": "application/json"})
+
+
+class Client:
+    """The API for one visitor. Every method raises `Problem`."""
+
+    def __init__(self, api_url: str, session: str | None) -> None:
+        self._http = _connection(api_url)
+        self._headers = {"X-Sluiceway-Request": "1"}
+        if session:
+            self._headers["Cookie"] = f"{COOKIE}={session}"
+
+    def get(self, path: str, **parameters: Any) -> Any:
+        return self._call("GET", path, params={k: v for k, v in parameters.items() if v is not None})
+
+    def post(self, path: str, body: Any = None) -> Any:
+        return self._call("POST", path, json=body)
+
+    def put_text(self, path: str, text: str) -> Any:
+        return self._call(
+            "PUT", path, content=text.encode(), headers={"Content-Type": "application/yaml", **self._headers}
+        )
+
+    def delete(self, path: str) -> Any:
+        return self._call("DELETE", path)
+
+    def text(self, path: str, **parameters: Any) -> str:
+        wanted = {k: v for k, v in parameters.items() if v is not None}
+        return self._answer("GET", path, params=wanted, headers={**self._headers, "Accept": "text/yaml, */*"}).text
+
+    def items(self, path: str, **parameters: Any) -> list[dict[str, Any]]:
+        """One page's items."""
+        return list(self.get(path, **parameters)["items"])
+
+    def _call(self, method: str, path: str, **options: Any) -> Any:
+        options.setdefault("headers", self._headers)
+        answer = self._answer(method, path, **options)
+        return answer.json() if answer.content else None
+
+    def _answer(self, method: str, path: str, **options: Any) -> httpx.Response:
+        try:
+            answer = self._http.request(method, path, **options)
+        except httpx.HTTPError:
+            raise Problem(0, "The server does not answer", "Try again in a moment.") from None
+        if answer.is_success:
+            return answer
+        raise _problem(answer)
+
+
+def _problem(answer: httpx.Response) -> Problem:
+    try:
+        found = answer.json()
+    except ValueError:
+        found = {}
+    if not isinstance(found, dict):
+        found = {}
+    errors = tuple(_field_error(e) for e in found.get("errors") or [] if isinstance(e, dict))
+    title = found.get("title") or f"Error {answer.status_code}"
+    return Problem(answer.status_code, title, found.get("detail") or "", found.get("code") or "", errors)
+
+
+def _field_error(error: dict[str, Any]) -> str:
+    line = f" (line {error['line']})" if error.get("line") else ""
+    return f"{error.get('field') or ''}{line}: {error.get('message') or ''}".strip(": ")
+
+
+def client() -> Client:
+    """The API for whoever is looking at this page."""
+    return Client(st.secrets["sluiceway"]["api_url"], st.context.cookies.get(COOKIE))

@@ -1,0 +1,190 @@
+"""What the pages share: the shell's style, numbers and times in words, and blocks of HTML made from data.
+
+Everything that comes from data is escaped here; pages never write markup of their own from it.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from html import escape
+from pathlib import Path
+
+import streamlit as st
+
+from dashboards_app.canvas.component import NotBuilt, asset_url
+from dashboards_app.client import Problem
+
+_STYLE = Path(__file__).parent / "shell.css"
+LOGO = Path(__file__).parent / "logo.svg"
+Tone = str  # good | warning | critical | neutral
+
+VERDICTS: dict[str | None, tuple[str, Tone]] = {
+    "pass": ("Passed", "good"),
+    "warn": ("Warned", "warning"),
+    "quarantine": ("Set aside", "warning"),
+    "hold": ("On hold", "critical"),
+    None: ("Not checked", "neutral"),
+}
+FRESHNESS: dict[str, tuple[str, Tone]] = {
+    "fresh": ("Live", "good"),
+    "late": ("Late", "warning"),
+    "empty": ("No data yet", "neutral"),
+}
+STATES: dict[str, tuple[str, Tone]] = {
+    "active": ("Active", "good"),
+    "paused": ("Paused", "warning"),
+    "archived": ("Archived", "neutral"),
+}
+
+
+def style() -> None:
+    """The shell's style and fonts. Called once a run, before anything else is shown."""
+    faces = ""
+    try:
+        for role, span in (("font_latin", "U+0000-024F, U+2000-22FF"), ("font_latin_ext", "U+0250-1EFF")):
+            faces += (
+                f"@font-face{{font-family:Inter;font-weight:100 900;font-display:swap;unicode-range:{span};"
+                f'src:url("{asset_url(role)}") format("woff2")}}'
+            )
+    except NotBuilt:
+        pass  # the canvas page says what to do; the others work with the system's font
+    st.html(f"<style>{faces}{_STYLE.read_text()}</style>")
+
+
+def heading(title: str, text: str = "") -> None:
+    """A page's title and what it is for."""
+    lead = f"<p class='sw-lead'>{escape(text)}</p>" if text else ""
+    st.html(f"<div class='sw-heading'><h1>{escape(title)}</h1>{lead}</div>")
+
+
+def badge(text: str, tone: Tone, hint: str = "") -> str:
+    """HTML of a small label; the tone is also told by its mark."""
+    mark = {"good": "✓", "warning": "!", "critical": "✕"}.get(tone, "·")
+    title = f' title="{escape(hint)}"' if hint else ""
+    return f"<span class='sw-badge' data-tone='{tone}'{title}><i aria-hidden='true'>{mark}</i>{escape(text)}</span>"
+
+
+def dot(text: str, tone: Tone) -> str:
+    return f"<span class='sw-dot' data-tone='{tone}'></span>{escape(text)}"
+
+
+def count(value: float | None) -> str:
+    """1234567 → 1.23 M."""
+    if value is None:
+        return "–"
+    size = abs(value)
+    for limit, unit in ((1e9, "B"), (1e6, "M"), (1e5, "k")):
+        if size >= limit:
+            shown = size / (1e3 if unit == "k" else limit)
+            return f"{'−' if value < 0 else ''}{shown:.3g} {unit}" if shown < 1000 else f"{shown:,.0f} {unit}"
+    return f"{value:,.0f}" if size >= 10 or float(value).is_integer() else f"{value:,.2f}"
+
+
+def rate(value: float | None) -> str:
+    """Events a second."""
+    if not value:
+        return "0/s" if value == 0 else "–"
+    if value < 1:
+        return f"{value * 60:.2g}/min"
+    return f"{count(round(value, 1) if value < 100 else round(value))}/s"
+
+
+def seconds(value: float | None) -> str:
+    if value is None:
+        return "–"
+    if value < 1:
+        return f"{value * 1000:.0f} ms"
+    if value < 120:
+        return f"{value:.1f} s" if value < 10 else f"{value:.0f} s"
+    return f"{value / 60:.0f} min" if value < 7200 else f"{value / 3600:.1f} h"
+
+
+def size(value: float | None) -> str:
+    if value is None:
+        return "–"
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(value) < 1024 or unit == "GB":
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    raise AssertionError("the loop always returns")
+
+
+def moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
+def ago(text: str | None) -> str:
+    """How long since an ISO time: '4 s ago'."""
+    at = moment(text)
+    if at is None:
+        return "never"
+    passed = (datetime.now(UTC) - at).total_seconds()
+    if passed < 0:
+        return "just now"
+    for limit, step, unit in ((1, 1, ""), (60, 1, "s"), (3600, 60, "min"), (172800, 3600, "h"), (9e12, 86400, "d")):
+        if passed < limit:
+            return f"{passed / step:.0f} {unit} ago" if unit else "just now"
+    return "long ago"
+
+
+def clock(text: str | None) -> str:
+    """An ISO time as '21 Nov 14:03:07 UTC'."""
+    at = moment(text)
+    if at is None:
+        return "–"
+    at = at.astimezone(UTC)
+    year = "" if at.year == datetime.now(UTC).year else f" {at.year}"
+    return f"{at.day} {at:%b}{year} {at:%H:%M:%S}"
+
+
+def facts(pairs: Sequence[tuple[str, str]]) -> str:
+    """HTML of a row of figures: [(name, html)]."""
+    cells = "".join(f"<div><dt>{escape(name)}</dt><dd>{html}</dd></div>" for name, html in pairs)
+    return f"<dl class='sw-facts'>{cells}</dl>"
+
+
+def table(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]], empty: str) -> None:
+    """A table of HTML cells; columns are (title, 'text' | 'number')."""
+    if not rows:
+        nothing(empty)
+        return
+    head = "".join(f"<th scope='col' class='{kind}'>{escape(title)}</th>" for title, kind in columns)
+    body = "".join(
+        "<tr>" + "".join(f"<td class='{kind}'>{cell}</td>" for (_, kind), cell in zip(columns, row, strict=True)) + "</tr>"
+        for row in rows
+    )
+    st.html(f"<div class='sw-table'><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>")
+
+
+def nothing(title: str, hint: str = "") -> None:
+    """The state of a list with nothing in it."""
+    st.html(f"<div class='sw-empty'><strong>{escape(title)}</strong><span>{escape(hint)}</span></div>")
+
+
+def problem(found: Problem) -> None:
+    """An error in words, with what to do next."""
+    if found.status == 401:
+        st.html(
+            "<div class='sw-empty'><strong>You are signed out</strong><span>Your session has ended.</span>"
+            "<a href='/sign-in' target='_self'>Sign in</a></div>"
+        )
+        return
+    if found.status == 403:
+        nothing("You may not see this", found.detail or "Ask an owner of the workspace for permission.")
+        return
+    lines = "".join(f"<li>{escape(line)}</li>" for line in found.errors)
+    st.html(
+        f"<div class='sw-problem' role='alert'><strong>{escape(found.title)}</strong>"
+        f"<span>{escape(found.detail)}</span>{f'<ul>{lines}</ul>' if lines else ''}</div>"
+    )
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """Show a `Problem` of the block instead of a traceback."""
+    try:
+        yield
+    except Problem as found:
+        problem(found)
+    except NotBuilt as found:
+        nothing("The canvas is not built", str(found))
