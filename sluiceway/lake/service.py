@@ -52,7 +52,7 @@ class Lake:
 
     def days(self, pipeline: Pipeline) -> list[date]:
         """Days (UTC, of receipt) that have bronze, oldest first."""
-        folders = self._store.list_folders(prefix_of(pipeline) + "/")
+        folders = self._store.folders(prefix_of(pipeline) + "/")
         names = [folder.rstrip("/").rsplit("/", 1)[-1] for folder in folders]
         return sorted(date.fromisoformat(n.removeprefix(_DAY)) for n in names if n.startswith(_DAY))
 
@@ -73,7 +73,7 @@ class Lake:
 
     def _list(self, prefix: str) -> list[BronzeObject]:
         found = []
-        for item in self._store.list(prefix):
+        for item in self._store.listing(prefix):
             name = BronzeName.parse(item["path"])
             if name is not None:
                 found.append(BronzeObject(name, item["size"], item["last_modified"]))

@@ -229,7 +229,7 @@ class BronzeWriter:
             failing_since=self.state.failing_since or self._clock.now(),
             last_error=reason[:500],
         )
-        pause = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** min(self._failures - 1, 10))
+        pause: float = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** min(self._failures - 1, 10))
         return pause * random.uniform(0.8, 1.2)  # noqa: S311 - spreads retries, guards nothing
 
 
