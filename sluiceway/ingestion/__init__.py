@@ -1,1 +1,1 @@
-"""The way in: the durable log on the receiving node, and what decides whether an event is accepted."""
+"""Taking events in: the durable spool, and what a request needs before its events may enter it."""

@@ -1,19 +1,36 @@
-"""What lies in the spool: positions and records. Not here: how they get onto the disk (`spool`)."""
+"""What the spool promises to those who write to it and read from it.
 
+Belongs here: positions, records, the protocols a log must keep (the spool keeps them; a Kafka-compatible
+log could). Not here: how bytes lie on disk (`spool`), or HTTP (`api.events`).
+"""
+
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Protocol
+
+from sluiceway.kit.errors import SluicewayError
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Position:
-    """A place in a node's spool: segment number (from 1) and byte offset in it."""
+    """A place in the log. Positions only grow, and none is ever used for a second record.
+
+    `Position(0, 0)` is before every record.
+    """
 
     segment: int
     offset: int
 
+    def __str__(self) -> str:
+        return f"{self.segment}-{self.offset}"
+
+
+START = Position(0, 0)
+
 
 class Form(IntEnum):
-    """How the events lie in a record's body."""
+    """How the body holds its events. In NDJSON a line of nothing but white space is no event."""
 
     OBJECT = 1
     ARRAY = 2
@@ -22,8 +39,12 @@ class Form(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class SpoolRecord:
-    """One accepted request. `body` is what was sent, decompressed, to the byte; `end` is where the next
-    record begins; `headers` holds only those the pipeline's paths read, in lower case."""
+    """What one accepted request carried.
+
+    `position` is where it begins, `end` where the next record begins. `received_us`: microseconds since
+    1970 UTC. `headers`: lower-case names, only those the pipeline's paths read. `events`: how many the body
+    holds, at least 1. `body`: decompressed, otherwise byte for byte as sent, valid JSON in valid UTF-8.
+    """
 
     position: Position
     end: Position
@@ -34,3 +55,69 @@ class SpoolRecord:
     headers: dict[str, str]
     events: int
     body: bytes
+
+
+class LogWriter(Protocol):
+    """The one writer of a log."""
+
+    @property
+    def refusal(self) -> SluicewayError | None:
+        """Why nothing would be taken just now, or None. Cheap: asked before a body is read."""
+        ...
+
+    def append(
+        self,
+        *,
+        workspace_id: int,
+        pipeline_id: int,
+        form: Form,
+        events: int,
+        body: bytes,
+        headers: Mapping[str, str] | None = None,
+        received_us: int | None = None,
+    ) -> Awaitable[Position]:
+        """Take one record; the awaitable gives its position once it is durable.
+
+        Called on a running event loop; never blocks it. Raises (on await) `SpoolFull`, `DiskReserveReached`,
+        `SpoolWriteFailed`, `SpoolClosed`; then no reader will find the record, unless the disk failed in
+        a way that could not be undone.
+        """
+        ...
+
+    def close(self) -> None:
+        """Make what was taken durable, then take no more. Doing it again changes nothing."""
+        ...
+
+
+class LogReader(Protocol):
+    """One of several independent readers; each keeps its own cursor outside the log."""
+
+    @property
+    def corrupt_records(self) -> int:
+        """Stretches of unreadable bytes skipped since the reader was made."""
+        ...
+
+    def read(self, start: Position, max_bytes: int) -> list[SpoolRecord]:
+        """Whole records from `start` on, in order, about `max_bytes` of them; at least one if any waits.
+
+        Empty: nothing waits. A record that is still being written is not there yet.
+        """
+        ...
+
+    def wait(self, timeout_s: float) -> bool:
+        """Sleep until something may have been written (True) or the time is over (False)."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class EventLog(Protocol):
+    """A durable log of records: the node's spool, or something with the same promises."""
+
+    def writer(self) -> LogWriter: ...
+
+    def reader(self) -> LogReader: ...
+
+    def trim(self, before: Position) -> int:
+        """Let go of what every reader has passed; how many segments went. What lies at or after stays."""
+        ...

@@ -1,0 +1,111 @@
+"""Why events are not taken, as errors with stable codes."""
+
+from sluiceway.kit.errors import (
+    BadRequest,
+    Conflict,
+    SluicewayError,
+    TooLarge,
+    TooManyRequests,
+    Unauthenticated,
+    Unavailable,
+    UnsupportedMedia,
+)
+
+
+class SpoolLocked(Conflict):
+    code = "spool_locked"
+    title = "Another process writes to this spool"
+
+
+class SpoolClosed(Unavailable):
+    code = "spool_closed"
+    title = "This process is stopping"
+
+
+class SpoolFull(Unavailable):
+    """The spool reached its high-water mark: its readers are behind."""
+
+    code = "spool_full"
+    title = "Too much is waiting to be loaded"
+
+
+class DiskReserveReached(Unavailable):
+    code = "disk_full"
+    title = "The disk is nearly full"
+
+
+class SpoolWriteFailed(Unavailable):
+    code = "spool_write_failed"
+    title = "The disk could not be written"
+
+
+class DatabaseAway(Unavailable):
+    code = "database_unavailable"
+    title = "The database does not answer and this key is not known here yet"
+
+
+class MissingKey(Unauthenticated):
+    code = "missing_key"
+    title = "No API key was sent"
+
+
+class MalformedBody(BadRequest):
+    code = "malformed_json"
+    title = "The body is not valid JSON"
+
+
+class InvalidEncoding(BadRequest):
+    code = "invalid_utf8"
+    title = "The body is not valid UTF-8"
+
+
+class NestedTooDeep(BadRequest):
+    code = "nested_too_deep"
+    title = "The JSON is nested too deep"
+
+
+class NotAnEvent(BadRequest):
+    code = "not_an_object"
+    title = "An event is a JSON object"
+
+
+class EmptyBody(BadRequest):
+    code = "empty_body"
+    title = "The body is empty"
+
+
+class BrokenCompression(BadRequest):
+    code = "broken_compression"
+    title = "The body cannot be decompressed"
+
+
+class BodyTooLarge(TooLarge):
+    code = "body_too_large"
+    title = "The body is too large"
+
+
+class EventTooLarge(TooLarge):
+    code = "event_too_large"
+    title = "An event is too large"
+
+
+class UnknownMediaType(UnsupportedMedia):
+    code = "unsupported_media_type"
+
+
+class UnknownContentEncoding(UnsupportedMedia):
+    code = "unsupported_content_encoding"
+    title = "This content encoding is not understood"
+
+
+class TooMuchInFlight(TooManyRequests):
+    """More bytes are on their way in than this process may hold."""
+
+    code = "too_much_in_flight"
+
+
+class BodyTimeout(SluicewayError):
+    code = "request_timeout"
+    status = 408
+    title = "The body did not arrive in time"
+    retryable = True

@@ -1,0 +1,334 @@
+"""The one writer of a spool: appends from the event loop, one thread that writes and syncs for many at once.
+
+What is durable when, and what happens when the disk says no, is decided here. Not here: the bytes of a
+record (`records`), the folder (`segments`), waking readers (`doorbell`).
+"""
+
+import asyncio
+import concurrent.futures
+import fcntl
+import logging
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from types import TracebackType
+from typing import IO
+
+from sluiceway.ingestion.contracts import Form, Position
+from sluiceway.ingestion.errors import SpoolClosed, SpoolLocked, SpoolWriteFailed
+from sluiceway.ingestion.spool import records, segments
+from sluiceway.ingestion.spool.doorbell import Bell
+from sluiceway.ingestion.spool.gauge import DiskGauge
+from sluiceway.kit.errors import SluicewayError
+
+log = logging.getLogger("sluiceway.spool")
+
+GROUP_BYTES = 8 * 1024 * 1024  # what one write and one sync carry at most, but for a single larger record
+DEFAULT_SEGMENT_BYTES = 64 * 1024 * 1024
+DEFAULT_MAX_BYTES = 8 * 1024**3
+DEFAULT_RESERVE_BYTES = 256 * 1024 * 1024
+
+Outcome = Position | SluicewayError
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A record on its way. `loop` is None for a caller that blocks (`append_now`)."""
+
+    future: "asyncio.Future[Position] | concurrent.futures.Future[Position]"
+    loop: asyncio.AbstractEventLoop | None
+    workspace_id: int
+    pipeline_id: int
+    form: int
+    events: int
+    received_us: int
+    headers: Mapping[str, str] | None
+    body: bytes
+
+
+@dataclass(slots=True)
+class WriterStats:
+    """Counts since the writer was made, for metrics."""
+
+    records: int = 0
+    events: int = 0
+    bytes: int = 0
+    syncs: int = 0
+    failures: int = 0
+    cut_bytes: int = 0
+    sync_seconds: float = field(default=0.0)
+
+
+class SpoolWriter:
+    """Owns `folder` (an exclusive lock) from construction to `close`.
+
+    Raises `SpoolLocked` if another process owns it. What a crash left half written at the end of the
+    newest segment is cut off; writing goes on in a new segment, so that no position is used twice.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        segment_bytes: int = DEFAULT_SEGMENT_BYTES,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+        reserve_bytes: int = DEFAULT_RESERVE_BYTES,
+        files: segments.FileOps | None = None,
+        now_s: Callable[[], float] = time.time,
+    ) -> None:
+        self.folder = folder
+        self.stats = WriterStats()
+        self._segment_bytes = segment_bytes
+        self._files = files or segments.FileOps()
+        self._now_s = now_s
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock = _lock(folder)
+        self._gauge = DiskGauge(folder, max_bytes, reserve_bytes, self._files)
+        self._number = self._recover()
+        self._marker = b""
+        self._descriptor = -1
+        self._offset = 0
+        self._bell = Bell(folder)
+        self._queue: SimpleQueue[_Pending | None] = SimpleQueue()
+        self._closing = threading.Lock()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="spool-writer", daemon=True)
+        self._thread.start()
+
+    @property
+    def refusal(self) -> SluicewayError | None:
+        """Why nothing would be taken just now (`SpoolFull`, `DiskReserveReached`, `SpoolClosed`), or None."""
+        if self._closed:
+            return SpoolClosed("The event route is stopping; send this again.", retry_after_s=2)
+        return self._gauge.refusal
+
+    @property
+    def used_bytes(self) -> int:
+        """The size of the spool, as last known."""
+        return self._gauge.used
+
+    def append(
+        self,
+        *,
+        workspace_id: int,
+        pipeline_id: int,
+        form: Form,
+        events: int,
+        body: bytes,
+        headers: Mapping[str, str] | None = None,
+        received_us: int | None = None,
+    ) -> "asyncio.Future[Position]":
+        """Take one record; the future gives its position after the sync that made it durable.
+
+        To be called on a running event loop. The future's errors: `SpoolFull`, `DiskReserveReached`,
+        `SpoolWriteFailed`, `SpoolClosed`. Cancelling it does not take the record back.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Position] = loop.create_future()
+        at_us = time.time_ns() // 1000 if received_us is None else received_us
+        self._enqueue(_Pending(future, loop, workspace_id, pipeline_id, form, events, at_us, headers, body))
+        return future
+
+    def append_now(
+        self,
+        *,
+        workspace_id: int,
+        pipeline_id: int,
+        form: Form,
+        events: int,
+        body: bytes,
+        headers: Mapping[str, str] | None = None,
+        received_us: int | None = None,
+    ) -> Position:
+        """The same for a caller without an event loop: blocks until the record is durable."""
+        future: concurrent.futures.Future[Position] = concurrent.futures.Future()
+        at_us = time.time_ns() // 1000 if received_us is None else received_us
+        self._enqueue(_Pending(future, None, workspace_id, pipeline_id, form, events, at_us, headers, body))
+        return future.result()
+
+    def close(self) -> None:
+        """Make what was taken durable, then let the folder go. Doing it again changes nothing."""
+        with self._closing:
+            if self._closed:
+                return
+            self._closed = True
+            self._queue.put(None)
+        self._thread.join()
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+        self._bell.close()
+        self._lock.close()
+
+    def __enter__(self) -> "SpoolWriter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _enqueue(self, pending: _Pending) -> None:
+        with self._closing:
+            if self._closed:
+                raise SpoolClosed("The event route is stopping; send this again.", retry_after_s=2)
+            self._queue.put(pending)
+
+    def _recover(self) -> int:
+        """The number of the newest segment so far, its torn tail cut off."""
+        present = segments.numbers(self.folder)
+        if not present:
+            return segments.first_number(self._now_s()) - 1
+        self.stats.cut_bytes = segments.recover(self.folder, present[-1], self._files)
+        return present[-1]
+
+    def _run(self) -> None:
+        stopping = False
+        while not stopping:
+            taken = [self._queue.get()]
+            with suppress(Empty):
+                while True:
+                    taken.append(self._queue.get_nowait())
+            group: list[_Pending] = []
+            size = 0
+            for pending in taken:
+                if pending is None:
+                    stopping = True
+                    continue
+                if group and size + len(pending.body) > GROUP_BYTES:
+                    _resolve(group, self._commit(group))
+                    group, size = [], 0
+                group.append(pending)
+                size += len(pending.body)
+            if group:
+                _resolve(group, self._commit(group))
+
+    def _commit(self, group: Sequence[_Pending]) -> Sequence[Outcome]:
+        """Write and sync a group as one; its positions, or why it was not taken."""
+        try:
+            refusal = self._gauge.check(sum(records.size_of(p.headers, p.body) for p in group))
+            if refusal is not None:
+                return [refusal] * len(group)
+            if self._descriptor < 0 or self._offset >= self._segment_bytes:
+                self._roll()
+            marker = self._marker
+            chunks = [
+                records.encode(
+                    marker, p.workspace_id, p.pipeline_id, p.received_us, p.form, p.events, p.headers, p.body
+                )
+                for p in group
+            ]
+            positions = self._write(chunks)
+        except OSError as error:
+            return [self._abandon(error)] * len(group)
+        except Exception:
+            log.exception("spool: a group of %d records could not be written", len(group))
+            return [self._abandon(None)] * len(group)
+        self.stats.records += len(group)
+        self.stats.events += sum(p.events for p in group)
+        self._bell.ring()
+        return positions
+
+    def _write(self, chunks: Sequence[bytes]) -> list[Position]:
+        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self._files.write(self._descriptor, rest) :]
+        began = time.perf_counter()
+        self._files.sync(self._descriptor)
+        self.stats.sync_seconds += time.perf_counter() - began
+        self.stats.syncs += 1
+        self.stats.bytes += len(data)
+        positions = []
+        at = self._offset
+        for chunk in chunks:
+            positions.append(Position(self._number, at))
+            at += len(chunk)
+        self._offset = at
+        self._gauge.add(len(data))
+        return positions
+
+    def _roll(self) -> None:
+        """Begin the next segment; it is in the folder for good before a record goes into it."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+        number = self._number + 1
+        path = segments.path_of(self.folder, number)
+        marker = secrets.token_bytes(records.MARKER_BYTES)
+        header = records.segment_header(number, marker)
+        descriptor = self._files.create(path)
+        try:
+            if self._files.write(descriptor, header) != len(header):
+                raise OSError(28, "the header of a segment was not written whole")
+            self._files.sync(descriptor)
+            self._files.sync_folder(self.folder)
+        except BaseException:
+            os.close(descriptor)
+            path.unlink(missing_ok=True)
+            raise
+        self._descriptor, self._number, self._marker = descriptor, number, marker
+        self._offset = len(header)
+        self._gauge.add(len(header))
+
+    def _abandon(self, error: OSError | None) -> SluicewayError:
+        """After a failed write: take back what reached the file and leave the segment for good.
+
+        A reader may have seen a whole record of the group, so its position must not be given to another.
+        """
+        self.stats.failures += 1
+        if self._descriptor >= 0:
+            try:
+                self._files.truncate(self._descriptor, self._offset)
+            except OSError as second:
+                log.error("spool: an unfinished write could not be taken back: %s", second.strerror)
+            os.close(self._descriptor)
+            self._descriptor = -1
+        if error is None:
+            return SpoolWriteFailed("The events could not be written; send them again.", retry_after_s=5)
+        log.error("spool: writing to %s failed: %s", self.folder, error.strerror or type(error).__name__)
+        return self._gauge.from_os_error(error)
+
+
+def _lock(folder: Path) -> IO[bytes]:
+    file = (folder / segments.LOCK_FILE).open("ab")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise SpoolLocked(
+            f"Another process writes to the spool in {folder}: stop it, or set another SLUICEWAY_NODE."
+        ) from None
+    return file
+
+
+def _resolve(group: Sequence[_Pending], outcomes: Sequence[Outcome]) -> None:
+    """Hand the outcomes over: one wake-up for each event loop."""
+    waiting: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Position], Outcome]]] = {}
+    for pending, outcome in zip(group, outcomes, strict=True):
+        if pending.loop is not None:
+            assert isinstance(pending.future, asyncio.Future)
+            waiting.setdefault(pending.loop, []).append((pending.future, outcome))
+        elif isinstance(outcome, Position):
+            pending.future.set_result(outcome)
+        else:
+            pending.future.set_exception(outcome)
+    for loop, found in waiting.items():
+        with suppress(RuntimeError):  # the loop was closed: nobody waits any more
+            loop.call_soon_threadsafe(_finish, found)
+
+
+def _finish(found: Sequence[tuple["asyncio.Future[Position]", Outcome]]) -> None:
+    for future, outcome in found:
+        if future.done():
+            continue  # its request was given up
+        if isinstance(outcome, Position):
+            future.set_result(outcome)
+        else:
+            future.set_exception(outcome)
