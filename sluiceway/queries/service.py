@@ -78,10 +78,11 @@ class QueryService:
             raise DatabaseAway("The database does not answer just now.", retry_after_s=2) from error
         return replace(found, elapsed_ms=round((time.perf_counter() - started) * 1000, 2))
 
-    def check(self, connection: sa.Connection, workspace_id: int, request: QueryRequest) -> list[FieldError]:
-        """What `run` would refuse, without running it, on a connection that may read the catalog."""
+    def check(self, workspace_id: int, request: QueryRequest) -> list[FieldError]:
+        """What `run` would refuse, without running it."""
         try:
-            relation = self._relation_of(connection, workspace_id, request)
+            with self._database.transaction(Role.READER, workspace_id=workspace_id) as connection:
+                relation = self._relation_of(connection, workspace_id, request)
             resolve_query(request, relation, extent=None, now=self._clock.now())
         except (PipelineNotFound, ModelNotFound) as error:
             return [FieldError("pipeline" if request.model is None else "model", error.detail)]
