@@ -83,10 +83,15 @@ def apply_dashboard(
 
 
 def create_dashboard(
-    connection: sa.Connection, workspace_id: int, spec: DashboardSpec, by: UUID | None = None
+    connection: sa.Connection,
+    workspace_id: int,
+    spec: DashboardSpec,
+    by: UUID | None = None,
+    *,
+    source: str = "",
 ) -> Dashboard:
-    """Raises `DashboardExists`."""
-    _insert(connection, workspace_id, spec, "", by)
+    """`source`: the YAML that `spec` was read from, if it was. Raises `DashboardExists`."""
+    _insert(connection, workspace_id, spec, source, by)
     return get_dashboard(connection, workspace_id, spec.name)
 
 

@@ -45,6 +45,13 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class Rows:
+    """The next rows, in the order of their seq; at least one."""
+
+    rows: Sequence[Row]
+
+
+@dataclass(frozen=True, slots=True)
 class Reset:
     """Rows after `from_seq` up to and without `next_seq` are not there (any more).
 
@@ -65,7 +72,7 @@ class Idle:
     """Nothing for a while."""
 
 
-RowEvent = Row | Reset | Idle
+RowEvent = Rows | Reset | Idle
 
 
 class RowFeed:
@@ -148,8 +155,8 @@ async def follow_rows(
         while True:
             async with aclosing(_catch_up(feed, followed, cursor, newest)) as events:
                 async for event in events:
-                    if isinstance(event, Row):
-                        cursor = event.seq
+                    if isinstance(event, Rows):
+                        cursor = event.rows[-1].seq
                     yield event
             cursor = max(cursor, newest)
             woken = await _wait(subscription, feed, followed, newest, idle_s)
@@ -161,15 +168,15 @@ async def follow_rows(
 
 async def _catch_up(
     feed: RowFeed, followed: Followed, cursor: int, newest: int
-) -> AsyncGenerator[Row | Reset, None]:
+) -> AsyncGenerator[Rows | Reset, None]:
     """Rows after `cursor` until `newest` is reached."""
     while cursor < newest:
         rows = await feed.after(followed, cursor)
         upto = rows[0].seq if rows else newest + 1
         if upto > cursor + 1:
             yield Reset("gone", cursor, upto)
-        for row in rows:
-            yield row
+        if rows:
+            yield Rows(rows)
         cursor = rows[-1].seq if rows else newest
 
 
