@@ -47,7 +47,7 @@ async def stream_rows(
         str | None, Query(alias="last_event_id", description="The same, for clients that send no header.")
     ] = None,
 ) -> Response:
-    """`row` events with the durable sequence as `id`; `reset` where history has gone. Default: from now on."""
+    """`row` events with the durable sequence as `id`; `reset` where history has gone."""
     follower.check(pipeline)
     after_seq = _sequence(last_event_id or after)
     broker, feed = broker_of(services), feed_of(services)
@@ -61,7 +61,7 @@ async def stream_rows(
 
 @router.get("/live", summary="Follow changes", response_class=Response, responses=_EVENTS)
 async def stream_changes(services: Services, follower: MayFollow) -> Response:
-    """`change`: rows were committed; `layout`, `dashboard`: a dashboard was changed; `reset`: read all again."""
+    """`change`: rows were committed. `layout`, `dashboard`: one was changed. `reset`: read all again."""
     return EventStream(
         _change_events(broker_of(services), follower),
         stopping=services.stopping,
