@@ -17,6 +17,7 @@ from sluiceway.catalog.contracts import FieldType
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 _EXACT_FLOAT = 2**53
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST_US, _LAST_US = -62_135_596_800_000_000, 253_402_300_799_999_999  # years 1 to 9999
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _INTEGER = re.compile(r"[+-]?[0-9]{1,19}", re.ASCII)
 _NUMBER = re.compile(r"[+-]?[0-9]{1,400}(\.[0-9]{1,400})?([eE][+-]?[0-9]{1,5})?", re.ASCII)
@@ -106,7 +107,7 @@ def to_timestamp(value: Any) -> int:
             moment = moment.replace(tzinfo=UTC)
         # From date and clock, not by astimezone: an offset may lead past year 1 or 9999.
         gap = moment - _EPOCH
-        return (gap.days * 86400 + gap.seconds) * 1_000_000 + gap.microseconds
+        return _in_range((gap.days * 86400 + gap.seconds) * 1_000_000 + gap.microseconds)
     if kind is int or (kind is float and math.isfinite(value)):
         return _unix_us(value)
     raise Mismatch("wrong_time", "a time in ISO 8601 or Unix time")
@@ -118,9 +119,12 @@ def _unix_us(value: Any) -> int:
         value = float(value) if fraction else int(whole)
     size = abs(value)
     scale = 1_000_000 if size < 1e11 else 1_000 if size < 1e14 else 1
-    if size * scale > 250_000_000_000 * 1_000_000:  # past the year 9891: outside what a timestamp here may be
-        raise Mismatch("out_of_range", "a time between the years 1 and 9891")
-    microseconds: int = round(value * scale)
+    return _in_range(round(value * scale))
+
+
+def _in_range(microseconds: int) -> int:
+    if not _FIRST_US <= microseconds <= _LAST_US:
+        raise Mismatch("out_of_range", "a time in the years 1 to 9999 UTC")
     return microseconds
 
 

@@ -1,0 +1,263 @@
+"""SQL of the load, on a psycopg connection. Private to the slice: others ask `service.Warehouse`.
+
+Every statement runs inside the caller's transaction, whose workspace is set by `begin`.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+import psycopg
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from sluiceway.ingestion.contracts import Position
+from sluiceway.kit.ids import uuid7
+from sluiceway.quality.contracts import ExpectationOutcome
+from sluiceway.warehouse.contracts import CHANNEL, CursorMove
+
+Connection = psycopg.Connection[Any]
+
+_LOAD_LOCK = 0x10AD
+_LENIENT = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
+# The dead letters of one event are one; what a person decided about it stays, unless it was retried in vain.
+_DEAD_LETTERS = """
+INSERT INTO quality.dead_letters AS known (id, workspace_id, pipeline_id, batch_name, position, event_id,
+  event_time, step, code, reason, expectation, payload, headers, received_at, state)
+VALUES (%(id)s, %(workspace_id)s, %(pipeline_id)s, %(batch_name)s, %(position)s, %(event_id)s,
+  %(event_time)s, %(step)s, %(code)s, %(reason)s, %(expectation)s, %(payload)s, %(headers)s,
+  %(received_at)s, %(state)s)
+ON CONFLICT (pipeline_id, position) DO UPDATE SET
+  event_id = EXCLUDED.event_id, event_time = EXCLUDED.event_time, step = EXCLUDED.step,
+  code = EXCLUDED.code, reason = EXCLUDED.reason, expectation = EXCLUDED.expectation,
+  batch_name = EXCLUDED.batch_name, state = EXCLUDED.state, resolved_at = NULL
+WHERE known.state IN ('open', 'held')
+"""
+_RESULTS = """
+INSERT INTO quality.results AS known (workspace_id, pipeline_id, suite, expectation, origin, minute, action,
+  batches, failed_batches, evaluated, unexpected, detail)
+SELECT %s, %s, %s, r.expectation, %s, date_trunc('minute', %s::timestamptz), r.action, 1,
+  r.failed, r.evaluated, r.unexpected, r.detail
+FROM jsonb_to_recordset(%s::jsonb) AS r
+  (expectation text, action text, failed integer, evaluated bigint, unexpected bigint, detail jsonb)
+ON CONFLICT (pipeline_id, expectation, origin, minute) DO UPDATE SET
+  suite = EXCLUDED.suite, action = EXCLUDED.action, batches = known.batches + 1,
+  failed_batches = known.failed_batches + EXCLUDED.failed_batches,
+  evaluated = known.evaluated + EXCLUDED.evaluated,
+  unexpected = known.unexpected + EXCLUDED.unexpected,
+  detail = CASE WHEN EXCLUDED.failed_batches > 0 THEN EXCLUDED.detail ELSE known.detail END
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadState:
+    """Where a pipeline stands, as seen under its lock."""
+
+    last_seq: int
+    cursor: Position | None
+
+
+def begin(connection: Connection, workspace_id: int, pipeline_id: int) -> None:
+    """Act for the workspace, and let one transaction at a time load this pipeline."""
+    connection.execute(
+        "SELECT set_config('sluiceway.workspace_id', %s, true), pg_advisory_xact_lock(%s, %s)",
+        (str(workspace_id), _LOAD_LOCK, pipeline_id),
+    )
+
+
+def find_state(connection: Connection, pipeline_id: int, node: str | None) -> LoadState | None:
+    row = connection.execute(
+        'SELECT s.last_seq, c.segment, c."offset" FROM app.pipeline_state s'
+        " LEFT JOIN app.spool_cursors c ON c.pipeline_id = s.pipeline_id AND c.node = %s"
+        " WHERE s.pipeline_id = %s",
+        (node, pipeline_id),
+    ).fetchone()
+    if row is None:
+        return None
+    return LoadState(row[0], None if row[1] is None else Position(row[1], row[2]))
+
+
+def find_known_ids(connection: Connection, pipeline_id: int, ids: Sequence[str], since: datetime) -> set[str]:
+    """Those of `ids` that silver has had since the beginning of the week that `since` lies in."""
+    rows = connection.execute(
+        "SELECT event_id FROM silver.event_keys WHERE pipeline_id = %s AND event_id = ANY(%s)"
+        " AND seen_at >= date_trunc('week', %s::timestamptz)",
+        (pipeline_id, ids, since),
+    )
+    return {row[0] for row in rows.fetchall()}
+
+
+def insert_batch(connection: Connection, values: Mapping[str, Any]) -> int:
+    row = connection.execute(
+        "INSERT INTO silver.batches (workspace_id, pipeline_id, name, origin, pipeline_version, verdict,"
+        " events, rows, samples, duplicates, dead_letters, size_bytes, first_seq, last_seq,"
+        " min_event_time, max_event_time, min_received_at, max_received_at)"
+        " VALUES (%(workspace_id)s, %(pipeline_id)s, %(name)s, %(origin)s, %(pipeline_version)s,"
+        " %(verdict)s, %(events)s, %(rows)s, %(samples)s, %(duplicates)s, %(dead_letters)s,"
+        " %(size_bytes)s, %(first_seq)s, %(last_seq)s, %(min_event_time)s, %(max_event_time)s,"
+        " %(min_received_at)s, %(max_received_at)s) RETURNING id",
+        values,
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def copy_into(
+    connection: Connection, table: str, columns: Sequence[str], data: bytes, *, binary: bool = False
+) -> None:
+    """COPY straight into a leaf of schema silver."""
+    _copy(connection, sql.Identifier("silver", table), columns, data, binary)
+
+
+def copy_through(
+    connection: Connection, table: str, columns: Sequence[str], data: bytes, *, binary: bool = False
+) -> None:
+    """Into a table that takes no COPY (row-level security), by way of a temporary one."""
+    through = sql.Identifier(f"load_{table}_{len(columns)}"[:63])
+    target = sql.Identifier("silver", table)
+    names = sql.SQL(", ").join(map(sql.Identifier, columns))
+    connection.execute("SET LOCAL client_min_messages = warning")
+    connection.execute(
+        sql.SQL(
+            "CREATE TEMP TABLE IF NOT EXISTS {} ON COMMIT DELETE ROWS AS SELECT {} FROM {} WITH NO DATA"
+        ).format(through, names, target)
+    )
+    _copy(connection, through, columns, data, binary)
+    connection.execute(sql.SQL("INSERT INTO {} ({}) SELECT {} FROM {}").format(target, names, names, through))
+    connection.execute(sql.SQL("DELETE FROM {}").format(through))
+
+
+def _copy(
+    connection: Connection, target: sql.Identifier, columns: Sequence[str], data: bytes, binary: bool
+) -> None:
+    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT {})").format(
+        target, sql.SQL(", ").join(map(sql.Identifier, columns)), sql.SQL("binary" if binary else "csv")
+    )
+    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+        copy.write(data)
+
+
+def insert_series(
+    connection: Connection,
+    workspace_id: int,
+    pipeline_id: int,
+    fresh: Iterable[tuple[int, str, bytes]],
+) -> None:
+    """`fresh`: (series id, metric, canonical dimensions)."""
+    ids, metrics, dimensions = zip(*fresh, strict=True)
+    connection.execute(
+        "INSERT INTO silver.series (series_id, workspace_id, pipeline_id, metric, dimensions)"
+        " SELECT i, %s, %s, m, d::jsonb FROM unnest(%s::bigint[], %s::text[], %s::text[]) AS s (i, m, d)"
+        " ON CONFLICT (series_id) DO NOTHING",
+        (workspace_id, pipeline_id, list(ids), list(metrics), [d.decode() for d in dimensions]),
+    )
+
+
+def insert_dirty(
+    connection: Connection, workspace_id: int, pipeline_id: int, buckets: Mapping[str, Sequence[int]]
+) -> None:
+    """`buckets`: by level, their beginnings in seconds since 1970."""
+    levels = [level for level, starts in buckets.items() for _ in starts]
+    starts = [start for found in buckets.values() for start in found]
+    connection.execute(
+        "INSERT INTO gold.dirty_buckets (workspace_id, pipeline_id, level, bucket)"
+        " SELECT %s, %s, l, to_timestamp(b) FROM unnest(%s::text[], %s::bigint[]) AS d (l, b)",
+        (workspace_id, pipeline_id, levels, starts),
+    )
+
+
+def insert_dead_letters(connection: Connection, letters: Sequence[Mapping[str, Any]]) -> None:
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            _DEAD_LETTERS,
+            [{**letter, "id": uuid7(), "headers": Jsonb(dict(letter["headers"]))} for letter in letters],
+        )
+
+
+def add_results(
+    connection: Connection,
+    *,
+    workspace_id: int,
+    pipeline_id: int,
+    suite: str,
+    origin: str,
+    at: datetime,
+    outcomes: Iterable[ExpectationOutcome],
+) -> None:
+    found = [
+        {
+            "expectation": o.expectation,
+            "action": o.action,
+            "failed": 0 if o.success else 1,
+            "evaluated": o.evaluated,
+            "unexpected": o.unexpected,
+            "detail": {} if o.success else o.detail,
+        }
+        for o in outcomes
+    ]
+    if found:
+        connection.execute(_RESULTS, (workspace_id, pipeline_id, suite, origin, at, _json(found)))
+
+
+def _json(value: Any) -> str:
+    """JSON text that jsonb takes, whatever an engine put into its details."""
+    return orjson.dumps(value, default=str, option=_LENIENT).decode().replace("\\u0000", "")
+
+
+def advance(connection: Connection, workspace_id: int, pipeline_id: int, move: CursorMove) -> None:
+    connection.execute(
+        'INSERT INTO app.spool_cursors (node, pipeline_id, workspace_id, segment, "offset")'
+        " VALUES (%s, %s, %s, %s, %s) ON CONFLICT (node, pipeline_id) DO UPDATE"
+        ' SET segment = EXCLUDED.segment, "offset" = EXCLUDED."offset", updated_at = now()',
+        (move.node, pipeline_id, workspace_id, move.end.segment, move.end.offset),
+    )
+    if move.read_to is not None:
+        advance_node(connection, move.node, move.read_to)
+
+
+def advance_node(connection: Connection, node: str, read_to: Position) -> None:
+    connection.execute(
+        'INSERT INTO app.spool_positions AS known (node, segment, "offset") VALUES (%s, %s, %s)'
+        ' ON CONFLICT (node) DO UPDATE SET segment = EXCLUDED.segment, "offset" = EXCLUDED."offset",'
+        ' updated_at = now() WHERE (known.segment, known."offset") < (EXCLUDED.segment, EXCLUDED."offset")',
+        (node, read_to.segment, read_to.offset),
+    )
+
+
+def update_state(connection: Connection, values: Mapping[str, Any]) -> None:
+    connection.execute(
+        "UPDATE app.pipeline_state SET last_seq = %(last_seq)s, events = events + %(rows)s,"
+        " duplicates = duplicates + %(duplicates)s, dead_letters = dead_letters + %(dead_letters)s,"
+        " last_batch_id = %(batch_id)s, last_batch_at = clock_timestamp(),"
+        " last_received_at = greatest(last_received_at, %(max_received_at)s),"
+        " last_event_time = greatest(last_event_time, %(max_event_time)s), last_verdict = %(verdict)s"
+        " WHERE pipeline_id = %(pipeline_id)s",
+        values,
+    )
+
+
+def notify(connection: Connection, payload: str) -> None:
+    connection.execute("SELECT pg_notify(%s, %s)", (CHANNEL, payload))
+
+
+def add_outbox(connection: Connection, workspace_id: int, topic: str, payload: Mapping[str, Any]) -> None:
+    connection.execute(
+        "INSERT INTO app.outbox (workspace_id, topic, payload) VALUES (%s, %s, %s)",
+        (workspace_id, topic, Jsonb(dict(payload))),
+    )
+
+
+def find_node_position(connection: Connection, node: str) -> Position | None:
+    row = connection.execute(
+        'SELECT segment, "offset" FROM app.spool_positions WHERE node = %s', (node,)
+    ).fetchone()
+    return None if row is None else Position(*row)
+
+
+def find_cursors(connection: Connection, node: str) -> dict[int, Position]:
+    rows = connection.execute(
+        'SELECT pipeline_id, segment, "offset" FROM app.spool_cursors WHERE node = %s', (node,)
+    )
+    return {row[0]: Position(row[1], row[2]) for row in rows.fetchall()}

@@ -1,0 +1,353 @@
+"""The face of the warehouse: one batch, one transaction, exactly once.
+
+Under the pipeline's lock it drops what silver has had already, asks the gate, and writes rows, samples,
+series, event ids, dead letters, dirty buckets, quality results, the pipeline's state, the spool's cursor and
+the notification; all or nothing. `docs/adr/0003-loader.md` says why this is exactly once.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import polars as pl
+import psycopg
+
+from sluiceway.catalog.contracts import Pipeline
+from sluiceway.infra.clock import Clock
+from sluiceway.infra.database import Database
+from sluiceway.ingestion.contracts import Position
+from sluiceway.quality.contracts import Gate, GateVerdict, Verdict
+from sluiceway.transforms.contracts import INDEX, Rejected
+from sluiceway.warehouse import repository
+from sluiceway.warehouse.contracts import EPOCH, CommittedBatch, PreparedBatch, Progress
+from sluiceway.warehouse.encoding import SAMPLE_COLUMNS, samples_to_binary, to_csv
+from sluiceway.warehouse.errors import CursorMoved, PipelineGone
+from sluiceway.warehouse.judgement import dead_letters, quarantine
+from sluiceway.warehouse.leaves import Leaves
+from sluiceway.warehouse.samples import SampleBlock, Series, SeriesBook, by_month, make_samples
+from sluiceway.warehouse.schema import EVENT_KEYS, SAMPLES, partition_of
+
+Connection = psycopg.Connection[Any]
+
+LEVELS = {"1m": 60, "1h": 3600, "1d": 86400}
+_SYSTEM = ("workspace_id", "seq", "event_id", "event_time", "received_at", "batch_id", "position")
+_KEYS = ("workspace_id", "pipeline_id", "event_id", "seen_at")
+_US = 1_000_000
+_DAY_US = 86_400 * _US
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A batch after de-duplication and gate: what becomes rows, and what does not."""
+
+    rows: pl.DataFrame
+    verdict: GateVerdict
+    rejected: list[Rejected]
+    duplicates: int
+
+    @property
+    def outcome(self) -> Verdict:
+        return self.verdict.verdict
+
+
+class Warehouse:
+    """Commits batches. One thread at a time; keeps what it knows of leaves and series between batches."""
+
+    def __init__(self, database: Database, gate: Gate, clock: Clock) -> None:
+        self._gate = gate
+        self._clock = clock
+        self.leaves = Leaves(database)
+        self._series = SeriesBook()
+
+    def forget(self) -> None:
+        """Drop what is kept between batches: the database may not be what it was."""
+        self.leaves.forget()
+        self._series.known.clear()
+
+    def commit(self, connection: Connection, batch: PreparedBatch) -> CommittedBatch | None:
+        """The whole batch in one transaction; None if the cursor says that it has been committed before.
+
+        Raises `CursorMoved`, `PipelineGone`, and psycopg's errors; then nothing has happened.
+        """
+        self.ensure_leaves(batch)
+        with connection.transaction():
+            repository.begin(connection, batch.pipeline.workspace_id, batch.pipeline.id)
+            state = self._state(connection, batch)
+            if state is None:
+                return None
+            judged = self.judge(connection, batch)
+            committed, series = self._write(connection, batch, judged, state.last_seq)
+        self._series.remember(series)
+        return committed
+
+    def find_progress(self, connection: Connection, node: str) -> Progress:
+        """How far a node's spool has been loaded."""
+        with connection.transaction():
+            cursors = repository.find_cursors(connection, node)
+            return Progress(repository.find_node_position(connection, node), cursors)
+
+    def pass_over(self, connection: Connection, node: str, read_to: Position) -> None:
+        """Nothing before `read_to` is to be loaded (events of no active pipeline)."""
+        with connection.transaction():
+            repository.advance_node(connection, node, read_to)
+
+    def ensure_leaves(self, batch: PreparedBatch) -> None:
+        """Partitions for whatever the batch may hold: DDL, so before the transaction, and seldom."""
+        times = batch.mapped.rows.select(pl.col("event_time").dt.truncate("1mo").unique())
+        # 1970 began on a Thursday: three days later weeks begin on Monday.
+        received = np.asarray(batch.arrivals.received_us, dtype=np.int64)
+        weeks = np.unique((received + 3 * _DAY_US) // (7 * _DAY_US)) * (7 * _DAY_US) - 3 * _DAY_US
+        mondays = [EPOCH + timedelta(microseconds=int(at)) for at in weeks]
+        self.leaves.ensure(batch.pipeline.silver_table, times["event_time"].to_list(), mondays)
+
+    def _state(self, connection: Connection, batch: PreparedBatch) -> repository.LoadState | None:
+        move = batch.cursor
+        state = repository.find_state(connection, batch.pipeline.id, None if move is None else move.node)
+        if state is None:
+            raise PipelineGone(f"Pipeline {batch.pipeline.slug!r} is not there any more.")
+        if move is not None and state.cursor is not None and state.cursor > move.begin:
+            if state.cursor >= move.end:
+                return None
+            raise CursorMoved(f"The cursor of {move.node} is inside the batch {batch.name}.")
+        return state
+
+    def judge(self, connection: Connection, batch: PreparedBatch) -> Judged:
+        """Drop duplicates (in the batch, then of silver), and let the gate decide about the rest."""
+        rows = batch.mapped.rows
+        rejected = list(batch.mapped.rejected)
+        mapped = len(rows)
+        if mapped > 1 and rows["event_id"].n_unique() < mapped:
+            rows = rows.unique(subset="event_id", keep="first", maintain_order=True)
+        if len(rows):
+            since = EPOCH + timedelta(microseconds=min(batch.arrivals.received_us))
+            window = batch.pipeline.spec.dedupe.window
+            ids = rows["event_id"].to_list()
+            known = repository.find_known_ids(connection, batch.pipeline.id, ids, since - window)
+            if known:
+                rows = rows.filter(~pl.col("event_id").is_in(list(known)))
+        duplicates = mapped - len(rows)
+        verdict = self.ask_gate(batch.pipeline, rows)
+        kept, failed = quarantine(rows, verdict)
+        return Judged(kept, verdict, [*rejected, *failed], duplicates)
+
+    def ask_gate(self, pipeline: Pipeline, rows: pl.DataFrame) -> GateVerdict:
+        if rows.is_empty() or pipeline.spec.quality is None:
+            return GateVerdict("pass")
+        frame = rows.select([field.name for field in pipeline.spec.fields]).to_pandas()
+        return self._gate.check(pipeline, frame)
+
+    def _write(
+        self, connection: Connection, batch: PreparedBatch, judged: Judged, last_seq: int
+    ) -> tuple[CommittedBatch, list[Series]]:
+        pipeline = batch.pipeline
+        rows = judged.rows
+        seqs = np.arange(last_seq + 1, last_seq + 1 + len(rows), dtype=np.int64)
+        samples, series = make_samples(pipeline, rows, seqs)
+        values = _batch_values(batch, judged, seqs, 0 if samples is None else len(samples))
+        batch_id = repository.insert_batch(connection, values)
+        if len(rows):
+            self.write_rows(connection, pipeline, rows, seqs, batch_id)
+            self.write_keys(connection, pipeline, rows)
+            self.mark_dirty(connection, pipeline, rows["event_time"])
+        if samples is not None:
+            fresh = self._series.fresh(series)
+            if fresh:
+                repository.insert_series(connection, pipeline.workspace_id, pipeline.id, fresh)
+            self.write_samples(connection, pipeline, samples)
+        self._bookkeep(connection, batch, judged, {**values, "batch_id": batch_id}, last_seq)
+        names = CommittedBatch.__dataclass_fields__
+        return CommittedBatch(**{name: ({**values, "batch_id": batch_id})[name] for name in names}), series
+
+    def _bookkeep(
+        self,
+        connection: Connection,
+        batch: PreparedBatch,
+        judged: Judged,
+        values: dict[str, Any],
+        last_seq: int,
+    ) -> None:
+        """What is small: sent without waiting for each answer."""
+        pipeline = batch.pipeline
+        now = self._clock.now()
+        with connection.pipeline():
+            if judged.rejected:
+                letters = dead_letters(batch, judged.rejected, judged.outcome)
+                repository.insert_dead_letters(connection, letters)
+            if judged.verdict.outcomes:
+                repository.add_results(
+                    connection,
+                    workspace_id=pipeline.workspace_id,
+                    pipeline_id=pipeline.id,
+                    suite=pipeline.spec.quality.suite if pipeline.spec.quality else "",
+                    origin="replay" if batch.origin == "replay" else "live",
+                    at=now,
+                    outcomes=judged.verdict.outcomes,
+                )
+            repository.update_state(connection, {**values, "last_seq": values["last_seq"] or last_seq})
+            if batch.cursor is not None:
+                repository.advance(connection, pipeline.workspace_id, pipeline.id, batch.cursor)
+            if judged.outcome == "hold":
+                payload = {"pipeline_id": pipeline.id, "batch_id": values["batch_id"]}
+                repository.add_outbox(connection, pipeline.workspace_id, "gate.held", payload)
+            if values["rows"]:
+                repository.notify(connection, announcement(pipeline, values, now))
+
+    def write_rows(
+        self,
+        connection: Connection,
+        pipeline: Pipeline,
+        rows: pl.DataFrame,
+        seqs: npt.NDArray[np.int64],
+        batch_id: int,
+    ) -> None:
+        """COPY the silver rows, leaf by leaf."""
+        names = [field.name for field in pipeline.spec.fields]
+        columns = [*_SYSTEM, *names]
+        whole = rows.with_columns(
+            pl.lit(pipeline.workspace_id, pl.Int32).alias("workspace_id"),
+            pl.Series("seq", seqs),
+            pl.lit(batch_id, pl.Int64).alias("batch_id"),
+        ).select(columns)
+        for table, part in self._by_leaf(pipeline.silver_table, whole, "event_time", "month"):
+            self._copy(connection, table, columns, to_csv(part))
+
+    def write_keys(self, connection: Connection, pipeline: Pipeline, rows: pl.DataFrame) -> None:
+        """Remember the event ids; the unique index is the guard behind the probe."""
+        keys = rows.select(
+            workspace_id=pl.lit(pipeline.workspace_id, pl.Int32),
+            pipeline_id=pl.lit(pipeline.id, pl.Int32),
+            event_id="event_id",
+            seen_at="received_at",
+        )
+        for table, part in self._by_leaf(EVENT_KEYS, keys, "seen_at", "week"):
+            self._copy(connection, table, _KEYS, to_csv(part))
+
+    def write_samples(self, connection: Connection, pipeline: Pipeline, samples: SampleBlock) -> None:
+        if not self.leaves.direct:
+            self._copy(connection, SAMPLES, SAMPLE_COLUMNS, _binary(pipeline, samples), binary=True)
+            return
+        for moment, mask in by_month(samples.times_us):
+            leaf = partition_of(SAMPLES, EPOCH + timedelta(microseconds=moment)).name
+            part = samples if mask.all() else samples.where(mask)
+            self._copy(connection, leaf, SAMPLE_COLUMNS, _binary(pipeline, part), binary=True)
+
+    def mark_dirty(self, connection: Connection, pipeline: Pipeline, times: pl.Series) -> None:
+        """Every gold bucket that `times` lie in is to be computed again."""
+        seconds = times.to_physical() // _US
+        buckets = {
+            level: ((seconds // width).unique(maintain_order=False) * width).to_list()
+            for level, width in LEVELS.items()
+        }
+        repository.insert_dirty(connection, pipeline.workspace_id, pipeline.id, buckets)
+
+    def _by_leaf(
+        self, parent: str, rows: pl.DataFrame, column: str, span: str
+    ) -> list[tuple[str, pl.DataFrame]]:
+        if not self.leaves.direct:
+            return [(parent, rows)]
+        starts = rows[column].dt.truncate("1mo" if span == "month" else "1w")
+        found = starts.unique().sort().to_list()
+        named = [(partition_of(parent, at, "month" if span == "month" else "week").name, at) for at in found]
+        if len(named) == 1:
+            return [(named[0][0], rows)]
+        return [(name, rows.filter(starts == at)) for name, at in named]
+
+    def _copy(
+        self,
+        connection: Connection,
+        table: str,
+        columns: Sequence[str],
+        data: bytes,
+        *,
+        binary: bool = False,
+    ) -> None:
+        copy = repository.copy_into if self.leaves.direct else repository.copy_through
+        copy(connection, table, columns, data, binary=binary)
+
+    def find_unloadable(self, connection: Connection, batch: PreparedBatch) -> dict[int, str]:
+        """Rows that the database refuses for their values, by arrival index with what it says."""
+        refused: dict[int, str] = {}
+        waiting = [batch.mapped.rows]
+        while waiting:
+            rows = waiting.pop()
+            error = self._try_rows(connection, batch.pipeline, rows)
+            if error is None:
+                continue
+            if len(rows) == 1:
+                refused[rows[INDEX][0]] = error
+            else:
+                half = len(rows) // 2
+                waiting += [rows[:half], rows[half:]]
+        return refused
+
+    def _try_rows(self, connection: Connection, pipeline: Pipeline, rows: pl.DataFrame) -> str | None:
+        if rows.is_empty():
+            return None
+        try:
+            with connection.transaction(force_rollback=True):
+                repository.begin(connection, pipeline.workspace_id, pipeline.id)
+                seqs = np.zeros(len(rows), dtype=np.int64)
+                self.write_rows(connection, pipeline, rows, seqs, 0)
+        except (psycopg.DataError, psycopg.errors.ProgramLimitExceeded) as error:
+            return str(error).splitlines()[0]
+        return None
+
+
+def announcement(pipeline: Pipeline, values: dict[str, Any], now: datetime) -> str:
+    """The notification of new rows, as JSON of less than 7 kB."""
+    return orjson.dumps(
+        {
+            "t": "batch",
+            "w": pipeline.workspace_id,
+            "p": pipeline.id,
+            "s": pipeline.slug,
+            "seq": [values["first_seq"], values["last_seq"]],
+            "n": values["rows"],
+            "min": values["min_event_time"],
+            "max": values["max_event_time"],
+            "at": now,
+        },
+        option=orjson.OPT_UTC_Z,
+    ).decode()
+
+
+def _batch_values(
+    batch: PreparedBatch, judged: Judged, seqs: npt.NDArray[np.int64], samples: int
+) -> dict[str, Any]:
+    times = judged.rows["event_time"]
+    received = batch.arrivals.received_us
+    return {
+        "workspace_id": batch.pipeline.workspace_id,
+        "pipeline_id": batch.pipeline.id,
+        "name": batch.name,
+        "origin": batch.origin,
+        "pipeline_version": batch.pipeline.version,
+        "verdict": judged.outcome,
+        "events": len(batch.arrivals),
+        "rows": len(seqs),
+        "samples": samples,
+        "duplicates": judged.duplicates,
+        "dead_letters": len(judged.rejected),
+        "size_bytes": batch.size_bytes,
+        "first_seq": int(seqs[0]) if len(seqs) else None,
+        "last_seq": int(seqs[-1]) if len(seqs) else None,
+        "min_event_time": times.min(),
+        "max_event_time": times.max(),
+        "min_received_at": EPOCH + timedelta(microseconds=min(received)),
+        "max_received_at": EPOCH + timedelta(microseconds=max(received)),
+    }
+
+
+def _binary(pipeline: Pipeline, samples: SampleBlock) -> bytes:
+    return samples_to_binary(
+        pipeline.workspace_id,
+        pipeline.id,
+        samples.series,
+        samples.times_us,
+        samples.values,
+        samples.seqs,
+    )
