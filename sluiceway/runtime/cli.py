@@ -44,7 +44,9 @@ def up(
 def demo(
     speed: Annotated[
         int | None,
-        typer.Option(min=1, max=100_000, help="How many times faster than the clock; default: SLUICEWAY_DEMO_SPEED."),
+        typer.Option(
+            min=1, max=100_000, help="How many times faster than the clock; default: SLUICEWAY_DEMO_SPEED."
+        ),
     ] = None,
     load_only: Annotated[bool, typer.Option("--load-only", help="Load the year and end.")] = False,
 ) -> None:
@@ -71,7 +73,10 @@ def migrate() -> None:
 
 @app.command()
 def apply(
-    files: Annotated[list[Path], typer.Argument(help="YAML files of kind Pipeline, Suite or Dashboard; - reads standard input.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="YAML files of kind Pipeline, Suite or Dashboard; - reads standard input."),
+    ],
 ) -> None:
     """Apply files: what changed becomes a new version, what did not stays as it is."""
     from sluiceway.infra.settings import load_settings
@@ -87,7 +92,9 @@ def apply(
 def export(
     names: Annotated[list[str] | None, typer.Argument(help="Names; default: all.")] = None,
     kind: Annotated[str, typer.Option(help="pipeline, suite or dashboard.")] = "pipeline",
-    into: Annotated[Path | None, typer.Option(help="A folder to write one file each into; default: print.")] = None,
+    into: Annotated[
+        Path | None, typer.Option(help="A folder to write one file each into; default: print.")
+    ] = None,
 ) -> None:
     """Print pipelines, suites or dashboards as the YAML they were applied as."""
     from sluiceway.infra.settings import load_settings
@@ -101,8 +108,12 @@ def export(
 @app.command()
 def replay(
     pipeline: Annotated[str, typer.Argument(help="The pipeline's name.")],
-    first: Annotated[datetime, typer.Option("--from", formats=["%Y-%m-%d"], help="First day of receipt (UTC).")],
-    last: Annotated[datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="Last day; default: the first.")] = None,
+    first: Annotated[
+        datetime, typer.Option("--from", formats=["%Y-%m-%d"], help="First day of receipt (UTC).")
+    ],
+    last: Annotated[
+        datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="Last day; default: the first.")
+    ] = None,
 ) -> None:
     """Derive silver anew from bronze, for events received on these days."""
     from sluiceway.infra.settings import load_settings
@@ -115,7 +126,7 @@ def replay(
 
 
 def main() -> NoReturn:
-    """Run the command; every expected error is one line and an exit code (2: wrong input, 1: anything else)."""
+    """Run the command; expected errors are one line; exit code 2: wrong input, 1: anything else."""
     try:
         app()
     except SluicewayError as error:

@@ -1,0 +1,83 @@
+"""`sluiceway key`: API keys of the first workspace."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
+
+
+@app.command()
+def create(
+    scopes: Annotated[list[str], typer.Option("--scope", help="ingest, read or manage; may be repeated.")],
+    pipelines: Annotated[
+        list[str] | None, typer.Option("--pipeline", help="Only for this pipeline; may be repeated.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="What it is for.")] = None,
+    days: Annotated[
+        int | None, typer.Option(min=1, help="How many days it is valid; default: for ever.")
+    ] = None,
+) -> None:
+    """Make a key and print it, and nothing else. It cannot be shown again."""
+    from sluiceway.catalog.service import Catalog
+    from sluiceway.identity.keys import create_key
+    from sluiceway.infra.database import Role
+    from sluiceway.infra.settings import load_settings
+    from sluiceway.runtime.sessions import command_database
+
+    label = name or " ".join([*(pipelines or []), *scopes])
+    expires = None if days is None else datetime.now(UTC) + timedelta(days=days)
+    with (
+        command_database(load_settings()) as database,
+        database.transaction(Role.APP, workspace_id=1) as connection,
+    ):
+        ids = [Catalog().get(connection, 1, slug).id for slug in pipelines] if pipelines else None
+        text = create_key(connection, 1, label, scopes, pipeline_ids=ids, expires_at=expires)
+    typer.echo(text)
+
+
+@app.command("list")
+def list_() -> None:
+    """List keys, without their secrets."""
+    from sluiceway.catalog.service import Catalog
+    from sluiceway.identity.keys import list_keys
+    from sluiceway.infra.database import Role
+    from sluiceway.infra.settings import load_settings
+    from sluiceway.runtime.sessions import command_database
+
+    with (
+        command_database(load_settings()) as database,
+        database.transaction(Role.APP, workspace_id=1) as connection,
+    ):
+        slugs = {p.id: p.slug for p in Catalog().list(connection, 1)}
+        keys = list_keys(connection, 1)
+    now = datetime.now(UTC)
+    for key in keys:
+        limited = (
+            "all" if key.pipeline_ids is None else ",".join(slugs.get(i, str(i)) for i in key.pipeline_ids)
+        )
+        if key.revoked_at is not None:
+            state = "revoked"
+        elif key.expires_at is not None and key.expires_at <= now:
+            state = "expired"
+        else:
+            state = "valid"
+        used = "never used" if key.last_used_at is None else f"used {key.last_used_at:%Y-%m-%d %H:%M}"
+        typer.echo(f"{key.id}  {state:8}  {','.join(key.scopes):14}  {limited:24}  {used}  {key.name}")
+
+
+@app.command()
+def revoke(key_id: Annotated[str, typer.Argument(help="The key's id, as `key list` shows it.")]) -> None:
+    """Revoke a key at once."""
+    from sluiceway.identity.keys import revoke_key
+    from sluiceway.infra.database import Role
+    from sluiceway.infra.settings import load_settings
+    from sluiceway.runtime.sessions import command_database
+
+    with (
+        command_database(load_settings()) as database,
+        database.transaction(Role.APP, workspace_id=1) as connection,
+    ):
+        revoke_key(connection, 1, key_id, at=datetime.now(UTC))
+    typer.echo(f"{key_id} is revoked.")

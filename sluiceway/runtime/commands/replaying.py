@@ -1,0 +1,33 @@
+"""`replay`: day by day, telling what came of each."""
+
+from collections.abc import Callable
+from datetime import date, timedelta
+
+from sluiceway.infra.database import Database
+from sluiceway.infra.settings import Settings
+from sluiceway.kit.errors import InvalidInput
+
+
+def replay_days(
+    settings: Settings, database: Database, slug: str, first: date, last: date, echo: Callable[[str], None]
+) -> None:
+    """Replay the pipeline's days of receipt from `first` to `last`, both included.
+
+    Raises `PipelineNotFound`, or `InvalidInput` if the days are the wrong way round.
+    """
+    from sluiceway.catalog.service import Catalog
+    from sluiceway.infra.database import Role
+    from sluiceway.lake.service import Lake
+    from sluiceway.loading.replay import replay_day
+    from sluiceway.runtime.container import make_gate
+
+    if last < first:
+        raise InvalidInput(f"--to ({last}) lies before --from ({first}).")
+    with database.transaction(Role.WRITER, workspace_id=1) as connection:
+        pipeline = Catalog().get(connection, 1, slug)
+    lake, gate = Lake(settings), make_gate(database)
+    day = first
+    while day <= last:
+        result = replay_day(database, lake, gate, pipeline, day)
+        echo(f"{day}: {result}")
+        day += timedelta(days=1)
