@@ -4,7 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
-MAIN = Path(__file__).parent / "main.py"
+MAIN = Path(__file__).parent / "entry" / "main.py"
 
 
 def make_pages(api_url: str) -> st.App:

@@ -16,6 +16,7 @@ from dashboards_app.client import Problem
 
 _STYLE = Path(__file__).parent / "shell.css"
 LOGO = Path(__file__).parent / "logo.svg"
+MARK = Path(__file__).parent / "mark.svg"
 Tone = str  # good | warning | critical | neutral
 
 VERDICTS: dict[str | None, tuple[str, Tone]] = {
@@ -49,6 +50,12 @@ def style() -> None:
     except NotBuilt:
         pass  # the canvas page says what to do; the others work with the system's font
     st.html(f"<style>{faces}{_STYLE.read_text()}</style>")
+
+
+def mark_current(key: str) -> None:
+    """Let the link in the container `key` look chosen (Streamlit tells pages apart, not their parameters)."""
+    if all(c.isalnum() or c in "-_" for c in key):
+        st.html(f"<style>.st-key-{key} a{{background:var(--sw-chosen)!important;font-weight:600}}</style>")
 
 
 def heading(title: str, text: str = "") -> None:

@@ -135,6 +135,14 @@ export class Dashboard {
     addEventListener("popstate", this.onPop);
   }
 
+  /** The spec changed or went away: begin again with what is there now. */
+  #reload() {
+    this.#stop();
+    this.#skeleton();
+    this.element.classList.add("loading");
+    this.#load();
+  }
+
   #context() {
     return {
       range: () => this.range,
@@ -182,9 +190,15 @@ export class Dashboard {
       for (const widget of this.#widgets.values()) widget.onChange(data);
     } else if (type === "layout" && data.dashboard === this.slug) {
       if (data.client_id === this.clientId || data.layout_version <= this.spec.layoutVersion) return;
+      if (!data.layout) {
+        this.#fetchLayout();
+        return;
+      }
       this.spec.layoutVersion = data.layout_version;
       this.#board.apply(data.layout);
-    }
+    } else if (type === "dashboard" && data.dashboard === this.slug && data.version !== this.spec.version) {
+      this.#reload();
+    } else if (type === "reset") this.#refreshAll();
   }
 
   #onState(state, resumed) {
@@ -239,6 +253,10 @@ export class Dashboard {
 
   async #saveFailed(error) {
     this.#flash(error.status === 409 ? "Someone else moved things meanwhile: theirs is shown" : `Layout not saved: ${error.message}`, true);
+    await this.#fetchLayout();
+  }
+
+  async #fetchLayout() {
     try {
       const found = await getDashboard(this.slug);
       this.spec.layoutVersion = found.layoutVersion;
@@ -265,7 +283,13 @@ export class Dashboard {
 
   destroy() {
     this.#destroyed = true;
+    this.#stop();
+    this.element.remove();
+  }
+
+  #stop() {
     this.#timers.forEach((timer) => clearTimeout(timer));
+    this.#timers = [];
     clearTimeout(this.toastTimer);
     this.#observers.forEach((observer) => observer.disconnect());
     document.removeEventListener("visibilitychange", this.onVisibility);
@@ -274,7 +298,11 @@ export class Dashboard {
     this.card.close();
     this.#board?.destroy();
     for (const widget of this.#widgets.values()) widget.destroy();
-    this.element.remove();
+    this.#widgets.clear();
+    this.rangeControl?.element.remove();
+    const fresh = h("div", { class: "grid-stack" });
+    this.grid.replaceWith(fresh);
+    this.grid = fresh;
   }
 }
 

@@ -13,8 +13,7 @@ export function parts(answer, chart = {}) {
   const times = byRole(answer, "time");
   const dimensions = byRole(answer, "dimension");
   const x = chart.x ?? times[0] ?? dimensions[0] ?? answer.columns[0]?.name;
-  const given = chart.y === undefined || chart.y === null ? null : [chart.y].flat();
-  const y = given?.length ? given : byRole(answer, "measure").filter((name) => name !== x);
+  const y = chart.y?.length ? chart.y : byRole(answer, "measure").filter((name) => name !== x);
   const series = chart.series ?? dimensions.find((name) => name !== x) ?? null;
   return { x, y, series };
 }
@@ -121,7 +120,7 @@ export function lineTraces(answer, spec, colors, hidden, tints) {
       marker: { color, size: 6 },
       ...(stacked
         ? { stackgroup: "one", fillcolor: alpha(color, 0.22), line: { color, width: 1.2 } }
-        : series.length === 1
+        : series.length === 1 || spec.chart?.area
           ? { fill: "tozeroy", fillgradient: { type: "vertical", colorscale: [[0, alpha(color, 0)], [1, alpha(color, tints.fill)]] } }
           : {}),
       hovertemplate: "%{y}<extra></extra>",
@@ -132,7 +131,7 @@ export function lineTraces(answer, spec, colors, hidden, tints) {
 /** Plotly traces of a bar widget; `tones` maps a rule's tone to a color. */
 export function barTraces(answer, spec, colors, hidden, toneAt) {
   const { series, timed } = toSeries(answer, spec.chart, spec.query);
-  const flat = spec.chart?.horizontal === true || spec.chart?.orientation === "h";
+  const flat = spec.chart?.horizontal === true;
   return series.map((group, i) => {
     const color = colors[i % colors.length];
     const places = timed ? group.x.map((t) => axisTime(t, answer.time?.grain)) : group.x.map((v) => String(v ?? "–"));

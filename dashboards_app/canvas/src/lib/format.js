@@ -1,6 +1,5 @@
-// Numbers as people read them. Pure. A format is one of FORMATS; a unit is appended where the format has none.
-
-export const FORMATS = ["auto", "integer", "number", "compact", "percent", "bytes", "duration", "ms"];
+// Numbers as people read them. Pure. Formats are those of a dashboard's spec, and "auto"; a unit is appended where
+// the format has none; `decimals` goes before a format's own.
 
 const grouped = (value, digits) =>
   value.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
@@ -44,10 +43,13 @@ export function duration(seconds) {
 }
 
 /** [number, unit] of a value, kept apart so that a card can set them in different sizes. */
-export function parts(value, format = "auto", unit = null) {
+export function parts(value, format = "auto", unit = null, decimals = null) {
   if (value === null || value === undefined || value === "") return ["–", ""];
   const number = Number(value);
-  if (!Number.isFinite(number)) return [String(value), ""];
+  if (!Number.isFinite(number) || format === "text") return [String(value), ""];
+  if (decimals !== null && decimals !== undefined && !["bytes", "duration", "compact"].includes(format)) {
+    return format === "percent" ? [grouped(number * 100, decimals), "%"] : [grouped(number, decimals), unit ?? ""];
+  }
   const size = Math.abs(number);
   switch (format) {
     case "percent": {
@@ -60,8 +62,6 @@ export function parts(value, format = "auto", unit = null) {
     }
     case "duration":
       return splitUnit(duration(number));
-    case "ms":
-      return splitUnit(duration(number / 1000));
     case "integer":
       return [grouped(Math.round(number), 0), unit ?? ""];
     case "number":
@@ -84,10 +84,10 @@ function splitUnit(text) {
 }
 
 /** The same in one string. */
-export function formatted(value, format, unit) {
-  const [number, suffix] = parts(value, format, unit);
+export function formatted(value, format, unit, decimals) {
+  const [number, suffix] = parts(value, format ?? "auto", unit, decimals);
   if (!suffix) return number;
-  return suffix === "%" ? `${number}%` : `${number} ${suffix}`;
+  return suffix === "%" || suffix.startsWith("/") ? `${number}${suffix}` : `${number} ${suffix}`;
 }
 
 /** Change from `before` to `now`: {text, direction: up|down|flat, ratio} or null if there is nothing to compare. */
@@ -124,17 +124,14 @@ export function toneOf(rules, column, value) {
 }
 
 function holds(op, value, limit) {
-  if (value === null || value === undefined) return op === "is_null";
+  if (value === null || value === undefined) return false;
   switch (op) {
-    case "lt": case "<": return value < limit;
-    case "lte": case "<=": return value <= limit;
-    case "gt": case ">": return value > limit;
-    case "gte": case ">=": return value >= limit;
-    case "eq": case "=": case "==": return value === limit;
-    case "ne": case "!=": return value !== limit;
-    case "in": return Array.isArray(limit) && limit.includes(value);
-    case "between": return Array.isArray(limit) && value >= limit[0] && value <= limit[1];
-    case "not_null": return true;
+    case "lt": return value < limit;
+    case "lte": return value <= limit;
+    case "gt": return value > limit;
+    case "gte": return value >= limit;
+    case "eq": return value === limit;
+    case "ne": return value !== limit;
     default: return false;
   }
 }

@@ -85,7 +85,7 @@ export function provenance(answer, now) {
         ["Source", sourceName(answer?.source)],
         ["Table", answer?.source ?? "–"],
         ["Rows", formatted(answer?.row_count ?? 0, "integer") + (answer?.truncated ? " (cut off)" : "")],
-        ["Answered in", typeof answer?.elapsed_ms === "number" ? formatted(answer.elapsed_ms, "ms") : "–"],
+        ["Answered in", typeof answer?.elapsed_ms === "number" ? formatted(answer.elapsed_ms / 1000, "duration") : "–"],
       ],
     },
   ];

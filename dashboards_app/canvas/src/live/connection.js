@@ -3,7 +3,7 @@
 
 export const FIRST_WAIT_MS = 500;
 export const LONGEST_WAIT_MS = 15000;
-const TYPES = ["change", "layout", "catalog"];
+const TYPES = ["change", "layout", "dashboard", "catalog", "reset"];
 
 /** Wait before the n-th try (0, 1, 2 …): doubles, at most LONGEST_WAIT_MS, less a random part of up to 30%. */
 export function waitBefore(tries, random = Math.random) {

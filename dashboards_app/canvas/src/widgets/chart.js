@@ -82,7 +82,7 @@ export class Chart {
     const values = trace.orientation === "h" ? trace.x : trace.y;
     const column = answer.columns.find((c) => c.role === "measure");
     const unit = chart.unit ?? column?.unit;
-    trace.customdata = values.map((v) => formatted(v, chart.format, unit));
+    trace.customdata = values.map((v) => formatted(v, chart.format, unit, chart.decimals));
     const name = count > 1 ? `${plain(trace.name)}  ` : "";
     trace.hovertemplate =
       trace.orientation === "h" ? "%{y}  <b>%{customdata}</b><extra></extra>" : `${name}<b>%{customdata}</b><extra></extra>`;
@@ -122,7 +122,12 @@ export class Chart {
     }
     const values = flat ? layout.xaxis : layout.yaxis;
     if (chart.format === "percent") values.tickformat = ".0%";
-    if (chart.format === "duration" || chart.format === "ms") Object.assign(values, durationTicks(traces, chart));
+    if (chart.format === "duration") Object.assign(values, durationTicks(traces));
+    if (typeof chart.min === "number" || typeof chart.max === "number") {
+      values.autorange = false;
+      values.autorangeoptions = { minallowed: chart.min, maxallowed: chart.max };
+      values.range = [chart.min ?? null, chart.max ?? null];
+    }
     layout.barmode = chart.stack ? "stack" : "group";
     if (type === "line" && !flat) layout.shapes = [...(layout.shapes ?? []), ...this.#limits(rules, theme)];
     return layout;
@@ -143,7 +148,7 @@ export class Chart {
   }
 
   #drawLegend(traces, theme) {
-    const names = traces.length > 1 ? traces.map((t) => t.name) : [];
+    const names = traces.length > 1 && this.spec.chart?.legend !== false ? traces.map((t) => t.name) : [];
     const key = JSON.stringify([names, [...this.#hidden], theme.palette[0]]);
     if (key === this.#legendKey) return;
     this.#legendKey = key;
@@ -197,13 +202,12 @@ export class Chart {
 }
 
 /** Ticks on whole seconds, minutes, hours or days instead of "3.6k". */
-function durationTicks(traces, chart) {
-  const scale = chart.format === "ms" ? 1000 : 1;
-  const top = Math.max(0, ...traces.flatMap((t) => (t.orientation === "h" ? t.x : t.y).map((v) => Number(v) || 0))) / scale;
+function durationTicks(traces) {
+  const top = Math.max(0, ...traces.flatMap((t) => (t.orientation === "h" ? t.x : t.y).map((v) => Number(v) || 0)));
   if (top === 0) return {};
   const steps = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400, 172800, 604800];
   const step = steps.find((s) => top / s <= 5) ?? 604800;
   const found = [];
   for (let v = 0; v <= top * 1.15 + step; v += step) found.push(v);
-  return { tickvals: found.map((v) => v * scale), ticktext: found.map((v) => formatted(v, "duration")) };
+  return { tickvals: found, ticktext: found.map((v) => formatted(v, "duration")) };
 }

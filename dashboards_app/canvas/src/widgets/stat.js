@@ -59,7 +59,7 @@ export class Stat {
   }
 
   #column(answer) {
-    const wanted = [this.spec.chart?.y ?? []].flat()[0];
+    const wanted = this.spec.chart?.y?.[0];
     return wanted ?? answer.columns.find((c) => c.role === "measure")?.name ?? answer.columns[0]?.name;
   }
 
@@ -75,7 +75,7 @@ export class Stat {
     const column = this.#column(answer);
     const value = this.#value(answer);
     const unit = chart.unit ?? answer.columns.find((c) => c.name === column)?.unit;
-    const [text, suffix] = parts(value, chart.format, unit);
+    const [text, suffix] = parts(value, chart.format ?? "auto", unit, chart.decimals);
     setText(this.number, text);
     setText(this.unit, suffix);
     const tone = toneOf(rules, column, value);
@@ -98,7 +98,7 @@ export class Stat {
     if (this.deltaMark.dataset.text !== change.text + change.direction) {
       this.deltaMark.dataset.text = change.text + change.direction;
       this.deltaMark.replaceChildren(icon(change.direction, 11), change.text);
-      this.deltaMark.title = `Before: ${formatted(before, chart.format, unit)}`;
+      this.deltaMark.title = `Before: ${formatted(before, chart.format, unit, chart.decimals)}`;
     }
   }
 

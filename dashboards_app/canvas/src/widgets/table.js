@@ -1,4 +1,4 @@
-// A table: sortable by its headings, tones from rules, a faint bar behind the numbers of the first measure.
+// A table: sortable by its headings, tones from rules, a faint bar behind the numbers where the spec asks for one.
 import { formatted, toneOf } from "../lib/format.js";
 import { h, icon, setText } from "../lib/dom.js";
 import { clock, day, wholeDays } from "../lib/time.js";
@@ -44,8 +44,9 @@ export class Table {
       order.sort((a, b) => compare(a[at], b[at]) * (this.#sort.desc ? -1 : 1));
     }
     const shown = order.slice(0, MAX_SHOWN);
-    const measured = answer.columns.findIndex((c) => c.role === "measure");
-    const top = measured < 0 ? 0 : Math.max(0, ...shown.map((row) => Number(row[measured]) || 0));
+    const tops = answer.columns.map((column, c) =>
+      this.#shape(column).bar ? Math.max(0, ...shown.map((row) => Number(row[c]) || 0)) : 0,
+    );
     // Rows are reused in place: no flicker, and a selection or scroll position survives.
     while (this.rows.childElementCount > shown.length) this.rows.lastElementChild.remove();
     shown.forEach((row, i) => {
@@ -53,7 +54,7 @@ export class Table {
       while (line.childElementCount > row.length) line.lastElementChild.remove();
       answer.columns.forEach((column, c) => {
         const cell = line.children[c] ?? line.appendChild(h("td"));
-        this.#cell(cell, column, row[c], answer, c === measured && top > 0 ? Number(row[c]) / top : null);
+        this.#cell(cell, column, row[c], answer, tops[c] > 0 ? Number(row[c]) / tops[c] : null);
       });
     });
     const left = answer.rows.length - shown.length;
@@ -62,10 +63,10 @@ export class Table {
   }
 
   #cell(cell, column, value, answer, share) {
-    const { chart = {}, rules } = this.spec;
+    const { rules } = this.spec;
     const number = NUMBERS.has(column.type);
     cell.className = number ? "number" : column.type === "timestamp" ? "time" : "";
-    setText(cell, this.#text(column, value, answer, chart));
+    setText(cell, this.#text(column, value, answer));
     const tone = toneOf((rules ?? []).filter((rule) => rule.column), column.name, value);
     if (tone) cell.dataset.tone = tone;
     else delete cell.dataset.tone;
@@ -74,16 +75,23 @@ export class Table {
     cell.title = typeof value === "string" && value.length > 24 ? value : "";
   }
 
-  #text(column, value, answer, chart) {
+  /** How the spec wants a column: {title, format, decimals, unit, bar}. */
+  #shape(column) {
+    return this.spec.chart?.columns?.find((c) => c.name === column.name) ?? {};
+  }
+
+  #text(column, value, answer) {
     if (value === null || value === undefined) return "–";
     if (column.type === "timestamp") {
       const grain = answer.time?.grain;
       return column.role === "time" && wholeDays(grain) ? day(value, this.context.now()) : clock(value, this.context.now());
     }
     if (column.type === "boolean") return value ? "yes" : "no";
-    if (NUMBERS.has(column.type) && column.role === "measure") {
-      const format = typeof chart.format === "object" ? chart.format?.[column.name] : chart.formats?.[column.name];
-      return formatted(value, format ?? (typeof chart.format === "string" ? chart.format : "auto"), column.unit);
+    if (NUMBERS.has(column.type)) {
+      const { chart = {} } = this.spec;
+      const shape = this.#shape(column);
+      const plain = column.role === "dimension" ? "text" : "auto";
+      return formatted(value, shape.format ?? chart.format ?? plain, shape.unit ?? column.unit, shape.decimals ?? chart.decimals);
     }
     return typeof value === "object" ? JSON.stringify(value) : String(value);
   }
@@ -95,7 +103,7 @@ export class Table {
     this.head.replaceChildren(
       ...answer.columns.map((column) => {
         const sorted = this.#sort?.column === column.name ? (this.#sort.desc ? "descending" : "ascending") : "none";
-        const title = column.title || column.name.replaceAll("_", " ");
+        const title = this.#shape(column).title || column.title || column.name.replaceAll("_", " ");
         return h(
           "th",
           { scope: "col", "aria-sort": sorted, class: NUMBERS.has(column.type) ? "number" : null },

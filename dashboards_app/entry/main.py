@@ -1,0 +1,100 @@
+"""Entry of the Streamlit app: the shell, the navigation, who is signed in. Pages are in `dashboards_app.pages`."""
+
+import json
+import time
+from html import escape
+from typing import Any
+
+import streamlit as st
+
+from dashboards_app import ui
+from dashboards_app.client import Problem, client
+from dashboards_app.pages import (
+    dashboard,
+    dashboards,
+    dead_letters,
+    keys,
+    pipeline,
+    pipelines,
+    quality,
+)
+
+ABOUT = "**Sluiceway**: from an event to a live, trusted number."
+BOARDS_EVERY_S = 15.0
+MOST_BOARDS = 8
+
+# Without icons here: Streamlit would make them the tab's icon and fetch that from a foreign host.
+PAGES: dict[str, Any] = {
+    "dashboards": (dashboards.show, "Dashboards"),
+    "dashboard": (dashboard.show, "Dashboard"),
+    "pipelines": (pipelines.show, "Pipelines"),
+    "pipeline": (pipeline.show, "Pipeline"),
+    "dead-letters": (dead_letters.show, "Dead letters"),
+    "quality": (quality.show, "Quality"),
+    "keys": (keys.show, "API keys"),
+}
+
+
+def main() -> None:
+    st.set_page_config(page_icon=str(ui.MARK), layout="wide", menu_items={"About": ABOUT})
+    pages = {
+        name: st.Page(show, title=title, url_path=name, default=name == "dashboards")
+        for name, (show, title) in PAGES.items()
+    }
+    st.session_state["pages"] = pages
+    page = st.navigation(list(pages.values()), position="hidden")
+    st.set_page_config(page_title=f"{page.title} · Sluiceway")
+    st.logo(ui.LOGO, size="medium")
+    ui.style()
+    with st.sidebar:
+        _navigation(pages)
+        _person()
+    with ui.guarded():
+        page.run()
+
+
+def _navigation(pages: dict[str, Any]) -> None:
+    """Links to the pages; the dashboards are named under theirs."""
+    with st.container(key="nav"):
+        st.page_link(pages["dashboards"], icon=":material/space_dashboard:")
+        if boards := _boards():
+            with st.container(key="nav-boards"):
+                for slug, title in boards:
+                    with st.container(key=f"nav-board-{slug}"):
+                        st.page_link(pages["dashboard"], label=title, query_params={"slug": slug})
+        st.page_link(pages["pipelines"], icon=":material/conversion_path:")
+        st.page_link(pages["dead-letters"], icon=":material/mark_email_unread:")
+        st.page_link(pages["quality"], icon=":material/verified_user:")
+        st.page_link(pages["keys"], icon=":material/key:")
+    ui.mark_current(f"nav-board-{st.query_params.get('slug', '')}")
+
+
+def _boards() -> list[tuple[str, str]]:
+    """Slug and title of the first dashboards, asked for at most every few seconds a visitor."""
+    at, found = st.session_state.get("boards", (0.0, []))
+    if time.monotonic() - at > BOARDS_EVERY_S:
+        try:
+            items = client().items("/v1/dashboards", limit=MOST_BOARDS)
+            found = [(item["slug"], item["title"]) for item in items]
+        except Problem:
+            pass  # the page itself says what is wrong
+        st.session_state["boards"] = (time.monotonic(), found)
+    return list(found)
+
+
+def _person() -> None:
+    """Who is signed in, and the way out, at the foot of the sidebar."""
+    try:
+        who = json.loads(st.context.headers.get("x-sluiceway-user") or "{}")
+    except ValueError:
+        who = {}
+    name = escape(who.get("name") or who.get("email") or "Signed in")
+    about = escape(who.get("email") or "")
+    with st.container(key="person"):
+        st.html(
+            f"<div class='sw-person'><div><strong>{name}</strong><span>{about}</span></div>"
+            "<a href='/sign-out' target='_self'>Sign out</a></div>"
+        )
+
+
+main()
