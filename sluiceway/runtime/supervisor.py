@@ -8,6 +8,7 @@ process ends them, and the database, should we be killed.
 """
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -26,8 +27,14 @@ FIRST_DELAY_S = 0.5
 LONGEST_DELAY_S = 30.0
 HEALTHY_AFTER_S = 60.0
 STOP_GRACE_S = 8.0
+SUPERVISOR = "supervisor"
 _POLL_S = 0.2
 _HOUSEKEEPING_S = 10.0
+
+
+def processes_file(home: Path) -> Path:
+    """Where the supervisor writes which processes run: a JSON object of process ids by name."""
+    return home / "run" / "processes.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +64,9 @@ class Supervisor:
     `tend` is called on every turn for what else has to be kept alive (the database); it may raise.
     """
 
-    def __init__(self, logs: Path, cwd: Path, environment: Mapping[str, str], screen: Screen) -> None:
-        self.logs = logs
+    def __init__(self, home: Path, cwd: Path, environment: Mapping[str, str], screen: Screen) -> None:
+        self.logs = home / "logs"
+        self._processes_file = processes_file(home)
         self.stopping = threading.Event()
         self._cwd = cwd
         self._environment = dict(environment)
@@ -76,6 +84,7 @@ class Supervisor:
 
     def __exit__(self, *_: object) -> None:
         self.stop_children()
+        self._processes_file.unlink(missing_ok=True)
         if self._guard is not None and self._guard.stdin is not None:
             with contextlib.suppress(BrokenPipeError, subprocess.TimeoutExpired):
                 self._tell_guard("bye")
@@ -86,6 +95,7 @@ class Supervisor:
         """Have the guard end the database server too, should this process be killed."""
         self._server_pid = pid
         self._tell_guard(f"server {pid or 0}")
+        self._publish()
 
     def start(self, spec: ProcessSpec) -> None:
         """Start a process and keep it running from now on."""
@@ -156,6 +166,7 @@ class Supervisor:
             )  # fmt: skip
         child.started = time.monotonic()
         self._tell_guard(f"+{child.process.pid}")
+        self._publish()
 
     def _on_death(self, child: Child, now: float) -> None:
         process = child.process
@@ -180,6 +191,17 @@ class Supervisor:
             + f" Log: {self.logs / child.spec.name}.log"
         )
         child.delay_s = min(LONGEST_DELAY_S, child.delay_s * 2)
+
+    def _publish(self) -> None:
+        """Write down which processes run, whole or not at all; a full disk is no reason to stop."""
+        known = {SUPERVISOR: os.getpid(), **self.pids()}
+        if self._server_pid:
+            known["postgres"] = self._server_pid
+        with contextlib.suppress(OSError):
+            self._processes_file.parent.mkdir(parents=True, exist_ok=True)
+            fresh = self._processes_file.with_suffix(".new")
+            fresh.write_text(json.dumps(known))
+            fresh.replace(self._processes_file)
 
     def _keep_house(self) -> None:
         with contextlib.suppress(OSError):
