@@ -9,7 +9,9 @@ says whether a row's numbers are exactly those silver would give; where one row 
 - `stddev` where nearly all digits of the sums cancel out.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from psycopg import sql
 from psycopg.sql import SQL, Composable, Identifier
@@ -30,6 +32,7 @@ from sluiceway.queries.statements import (
 )  # fmt: skip
 from sluiceway.queries.timeranges import RAW, Segment
 
+MOST_SERIES = 5_000
 _EXACT_INTEGERS = 2.0**53
 _CANCELLED = 1e-6
 _NEEDS = {
@@ -44,12 +47,36 @@ _OF_SAMPLE = {
 }  # fmt: skip
 
 
-def gold_statement(query: ResolvedQuery, plan: GoldPlan, workspace_id: int, now: datetime) -> Statement:
-    """The query over gold. The last column is `exact` where that can be in doubt."""
+def series_statement(query: ResolvedQuery, plan: GoldPlan, workspace_id: int) -> Statement:
+    """The series that the query is about: id, metric, dimensions; one more than `MOST_SERIES` at most."""
+    bindings = Bindings()
+    text = SQL("{} LIMIT {}").format(
+        _series(query, plan, workspace_id, bindings), bindings.bind(MOST_SERIES + 1)
+    )
+    return Statement(text, bindings.values, ())
+
+
+def gold_statement(
+    query: ResolvedQuery,
+    plan: GoldPlan,
+    workspace_id: int,
+    now: datetime,
+    series: Sequence[tuple[Any, ...]] | None,
+) -> Statement:
+    """The query over gold. The last column is `exact` where that can be in doubt.
+
+    `series` are the rows of `series_statement`, so that PostgreSQL plans with numbers it knows; None: there
+    are too many to be sent back and forth.
+    """
     bindings = Bindings()
     needed = sorted({column for m in query.measures for column in _NEEDS[m.agg]})
-    series = _series(query, plan, workspace_id, bindings)
-    parts = [_gold_parts(query, plan, needed, workspace_id, bindings)]
+    if series is None:
+        listed: Composable = _series(query, plan, workspace_id, bindings)
+        only_these: Composable = SQL("")
+    else:
+        listed = _listed(query, series, bindings)
+        only_these = _only_these(query, plan, series, bindings)
+    parts = [_gold_parts(query, plan, needed, workspace_id, only_these, bindings)]
     parts += [
         _table_part(s, query, plan, needed, workspace_id, bindings) for s in plan.segments if s.level == RAW
     ]
@@ -69,7 +96,7 @@ def gold_statement(query: ResolvedQuery, plan: GoldPlan, workspace_id: int, now:
     text = SQL("WITH s AS MATERIALIZED ({}), g AS ({}) SELECT {} FROM g{}{} LIMIT {}")
     return Statement(
         text.format(
-            series,
+            listed,
             SQL(" UNION ALL ").join(parts),
             SQL(", ").join([*groups, *measures, *checks]),
             group_by(len(groups)),
@@ -103,14 +130,39 @@ def _dimension(name: str, kind: FieldType) -> Composable:
     return text if kind is FieldType.STRING else SQL("{}::{}").format(text, cast_sql(kind))
 
 
+def _listed(query: ResolvedQuery, series: Sequence[tuple[Any, ...]], bindings: Bindings) -> Composable:
+    names = [SQL("series_id"), SQL("metric"), *(Identifier(f"d{i}") for i in range(len(query.dimensions)))]
+    types = [SQL("bigint"), SQL("text"), *(cast_sql(d.type) for d in query.dimensions)]
+    arrays = [
+        SQL("{}::{}[]").format(bindings.bind([row[index] for row in series]), kind)
+        for index, kind in enumerate(types)
+    ]
+    return SQL("SELECT * FROM unnest({}) AS u ({})").format(SQL(", ").join(arrays), SQL(", ").join(names))
+
+
+def _only_these(
+    query: ResolvedQuery, plan: GoldPlan, series: Sequence[tuple[Any, ...]], bindings: Bindings
+) -> Composable:
+    """A condition that leaves out the other series, where there are others."""
+    assert query.relation.gold is not None
+    if not query.filters and set(plan.metrics) >= query.relation.gold.measures:
+        return SQL("")
+    return SQL(" AND series_id = ANY({}::bigint[])").format(bindings.bind([row[0] for row in series]))
+
+
 def _gold_parts(
-    query: ResolvedQuery, plan: GoldPlan, needed: list[str], workspace_id: int, bindings: Bindings
+    query: ResolvedQuery,
+    plan: GoldPlan,
+    needed: list[str],
+    workspace_id: int,
+    only_these: Composable,
+    bindings: Bindings,
 ) -> Composable:
     """Partial aggregates with their metric and dimensions, from every level that is read."""
     levels = [
         SQL(
             "SELECT series_id, bucket, {} FROM {} WHERE workspace_id = {} AND pipeline_id = {}"
-            " AND bucket >= {} AND bucket < {}"
+            " AND bucket >= {} AND bucket < {}{}"
         ).format(
             SQL(", ").join(map(Identifier, needed)),
             Identifier("gold", f"samples_{segment.level}"),
@@ -118,6 +170,7 @@ def _gold_parts(
             bindings.bind(query.relation.pipeline_id),
             bindings.bind(segment.begin),
             bindings.bind(segment.end),
+            only_these,
         )
         for segment in plan.segments
         if segment.level != RAW

@@ -25,7 +25,7 @@ from sluiceway.queries import repository
 from sluiceway.queries.cache import AnswerCache
 from sluiceway.queries.contracts import Column, Freshness, FreshnessState, Quality, QueryRequest, QueryResult
 from sluiceway.queries.errors import DatabaseAway, InvalidQuery, ModelNotFound, QueryTimeout
-from sluiceway.queries.gold_statements import gold_statement
+from sluiceway.queries.gold_statements import MOST_SERIES, gold_statement, series_statement
 from sluiceway.queries.planner import plan
 from sluiceway.queries.relations import Relation, of_model, of_pipeline, suggestion
 from sluiceway.queries.repository import PipelineHead
@@ -154,7 +154,10 @@ class QueryService:
     ) -> tuple[list[tuple[Any, ...]], tuple[Column, ...], str]:
         chosen = plan(query) if self._gold else None
         if chosen is not None:
-            statement = gold_statement(query, chosen, workspace_id, now)
+            found = series_statement(query, chosen, workspace_id)
+            series = repository.fetch(connection, found.text, found.values)
+            known = series if len(series) <= MOST_SERIES else None
+            statement = gold_statement(query, chosen, workspace_id, now, known)
             rows = _try_gold(connection, statement)
             if rows is not None:
                 return rows, statement.columns, chosen.source
