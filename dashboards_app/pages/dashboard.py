@@ -15,7 +15,7 @@ def show() -> None:
         st.page_link(st.session_state["pages"]["dashboards"], label="All dashboards", icon=":material/arrow_back:")
         return
     canvas(slug)
-    with st.container(key="dashboard-tools", horizontal=True):
+    with st.container(key="dashboard-tools", horizontal=True, vertical_alignment="center"):
         st.page_link(st.session_state["pages"]["dashboards"], label="All dashboards", icon=":material/arrow_back:")
         if st.button("YAML", icon=":material/code:", type="tertiary", help="The dashboard as code"):
             _yaml(slug)

@@ -4,6 +4,8 @@ import { GridStack } from "gridstack";
 const COLUMNS = 12;
 const MEDIUM = 6;
 export const CELL_HEIGHT = 48;
+const WIDE_PX = 960;
+const NARROW_PX = 620;
 const SAVE_AFTER_MS = 200;
 const SMALLEST = { stat: [2, 3], line: [3, 4], bar: [3, 4], table: [3, 4], text: [2, 2] };
 
@@ -25,7 +27,6 @@ export class Board {
         animate: !matchMedia("(prefers-reduced-motion: reduce)").matches,
         draggable: { handle: ".w-head", scroll: true },
         resizable: { handles: "se" },
-        columnOpts: { layout: "moveScale", breakpoints: [{ w: 640, c: 1 }, { w: 1000, c: MEDIUM }], breakpointForWindow: false },
         disableDrag: !canEdit,
         disableResize: !canEdit,
       },
@@ -65,9 +66,21 @@ export class Board {
       element.addEventListener("keydown", (event) => this.#key(event, item));
     }
     this.grid.batchUpdate(false);
+    this.#fit();
+    this.sizes = new ResizeObserver(() => this.#fit());
+    this.sizes.observe(this.element);
+  }
+
+  /** As many columns as there is room for; narrower boards keep the reading order and cannot be edited. */
+  #fit() {
+    const width = this.element.clientWidth;
+    const columns = width === 0 || width > WIDE_PX ? COLUMNS : width > NARROW_PX ? MEDIUM : 1;
+    if (columns !== this.grid.getColumn()) {
+      this.#applying = true;
+      this.grid.column(columns, "list");
+      this.#applying = false;
+    }
     this.#lock();
-    this.grid.el.addEventListener("columns", () => this.#lock());
-    new ResizeObserver(() => this.#lock()).observe(this.element);
   }
 
   #lock() {
@@ -101,7 +114,7 @@ export class Board {
       if (item) this.grid.update(item, { x: place.x, y: place.y, w: place.w, h: place.h });
     }
     this.grid.batchUpdate(false);
-    if (!whole) this.grid.column(columns, "moveScale");
+    if (!whole) this.grid.column(columns, "list");
     this.#applying = false;
   }
 
@@ -134,6 +147,7 @@ export class Board {
 
   destroy() {
     clearTimeout(this.#timer);
+    this.sizes?.disconnect();
     this.grid.destroy(false);
   }
 }

@@ -39,23 +39,29 @@ async function call(method, path, body, signal) {
 
 export const runQuery = (query, signal) => call("POST", "/v1/query", query, signal);
 
-export const getDashboard = async (slug) => dashboardOf(await call("GET", `/v1/dashboards/${encodeURIComponent(slug)}`));
+/** The dashboard, and whether whoever looks may move its widgets. */
+export async function getDashboard(slug) {
+  const [answer, session] = await Promise.all([
+    call("GET", `/v1/dashboards/${encodeURIComponent(slug)}`),
+    call("GET", "/v1/session").catch(() => null),
+  ]);
+  return dashboardOf(answer, session?.permissions?.includes("dashboard:write") ?? false);
+}
 
 export const putLayout = (slug, version, clientId, layout) =>
   call("PUT", `/v1/dashboards/${encodeURIComponent(slug)}/layout`, { version, client_id: clientId, layout });
 
 /** What the canvas needs of an answer of /v1/dashboards/{slug}; layouts saved by hand win over the spec's. */
-export function dashboardOf(answer) {
-  const spec = answer.spec ?? answer;
-  const layout = answer.layout ?? {};
+export function dashboardOf(answer, canEdit) {
+  const { spec, layout } = answer;
+  const { last, from, to } = spec.time ?? {};
   return {
-    slug: answer.slug ?? spec.name,
-    title: spec.title || answer.title || spec.name,
-    description: spec.description ?? "",
+    title: answer.title,
+    description: answer.description,
     version: answer.version,
-    layoutVersion: answer.layout_version ?? 0,
-    canEdit: answer.can_edit ?? true,
-    range: spec.time?.last ? { last: spec.time.last } : { last: "24h" },
-    widgets: (spec.widgets ?? []).map((widget) => ({ ...widget, layout: layout[widget.id] ?? widget.layout })),
+    layoutVersion: answer.layout_version,
+    canEdit,
+    range: from ? { from, to: to ?? new Date().toISOString() } : { last: last ?? "24h" },
+    widgets: (spec.widgets ?? []).map((widget) => ({ ...widget, layout: layout[widget.id] })),
   };
 }

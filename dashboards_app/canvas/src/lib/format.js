@@ -2,7 +2,7 @@
 // the format has none; `decimals` goes before a format's own.
 
 const grouped = (value, digits) =>
-  value.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  value.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits }).replace("-", "−");
 
 /** Digits after the point that keep about three significant ones. */
 function digitsFor(size) {

@@ -51,6 +51,7 @@ export function chartLayout(theme) {
     zerolinewidth: 1,
     tickfont: { color: theme.muted, size: 10.5 },
     ticks: "",
+    ticklabelstandoff: 4,
     automargin: false,
     fixedrange: true,
     title: { text: "" },

@@ -3,7 +3,7 @@
 
 const UNIT_S = { m: 60, h: 3600, d: 86400, w: 604800, y: 31536000 };
 export const PRESETS = ["1h", "6h", "24h", "7d", "30d", "1y"];
-const NAMES = { "1h": "hour", "6h": "6 hours", "24h": "24 hours", "7d": "7 days", "30d": "30 days", "1y": "year" };
+const NAMES = { "1h": "1 hour", "6h": "6 hours", "24h": "24 hours", "7d": "7 days", "30d": "30 days", "1y": "1 year" };
 
 /** "24h" → seconds, or null if it is not a duration. */
 export function durationSeconds(text) {
@@ -63,7 +63,7 @@ export function touches(range, min, max, now) {
   return range.last ? high >= from : high >= from && low <= to;
 }
 
-/** "the previous 24 hours", for tooltips. */
+/** How long a range is, in words: "24 hours". */
 export function spanName(range) {
   if (range.last) return NAMES[range.last] ?? range.last;
   return age(Date.parse(range.to) - Date.parse(range.from));

@@ -20,12 +20,9 @@ export class Stat {
     this.number = h("span", { class: "stat-number" });
     this.unit = h("span", { class: "stat-unit" });
     this.deltaMark = h("span", { class: "delta", hidden: true });
-    this.against = h("span", { class: "against" });
     this.spark = svg("svg", { class: "spark", preserveAspectRatio: "none", "aria-hidden": "true" });
     this.value = h("div", { class: "stat-value" }, this.number, this.unit);
-    body.append(
-      h("div", { class: "stat" }, this.value, h("div", { class: "stat-delta" }, this.deltaMark, this.against), this.spark),
-    );
+    body.append(h("div", { class: "stat" }, h("div", { class: "stat-row" }, this.value, this.deltaMark), this.spark));
   }
 
   /** Forget what belongs to another range. */
@@ -90,15 +87,17 @@ export class Stat {
     const before = this.#before ? (this.#before.rows[0]?.[columnIndex(this.#before).get(column)] ?? null) : null;
     const change = chart.compare ? delta(value, before, { points: chart.format === "percent" }) : null;
     this.deltaMark.hidden = change === null;
-    setText(this.against, change === null ? "" : `vs previous ${spanName(this.context.range())}`);
+    const range = this.spec.query.time ?? this.context.range();
+    const span = spanName(range);
+    this.context.note(change === null ? "" : `vs prior ${range.last ?? span}`);
     if (change === null) return;
+    this.deltaMark.title = `${formatted(before, chart.format, unit, chart.decimals)} in the ${span} before`;
     const good = chart.good ?? "none";
     const tone = change.direction === "flat" || good === "none" ? "neutral" : change.direction === good ? "good" : "critical";
     this.deltaMark.dataset.tone = tone;
     if (this.deltaMark.dataset.text !== change.text + change.direction) {
       this.deltaMark.dataset.text = change.text + change.direction;
       this.deltaMark.replaceChildren(icon(change.direction, 11), change.text);
-      this.deltaMark.title = `Before: ${formatted(before, chart.format, unit, chart.decimals)}`;
     }
   }
 
@@ -106,7 +105,7 @@ export class Stat {
     if (!this.spec.chart?.sparkline || !this.#course) return;
     const { series } = toSeries(this.#course, {}, this.spec.query);
     const { clientWidth: width, clientHeight: height } = this.spark;
-    const path = width > 20 && height > 12 ? sparkline(series[0]?.y ?? [], width, height, 3) : null;
+    const path = width > 20 && height > 12 ? sparkline(series[0]?.y ?? [], width - 4, height, 4) : null;
     if (!path) {
       this.spark.replaceChildren();
       return;

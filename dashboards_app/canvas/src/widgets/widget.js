@@ -35,7 +35,7 @@ export class Widget {
       this.#show("alert", "Unknown widget", `This version cannot draw “${spec.type}”.`);
       return;
     }
-    this.kind = new Kind(this.body, spec, { ...context, redraw: () => this.#draw() });
+    this.kind = new Kind(this.body, spec, { ...context, redraw: () => this.#draw(), note: (text) => setText(this.note, text) });
     if (spec.query) this.#dataParts();
     else this.element.setAttribute("aria-label", spec.title || "Text");
   }
