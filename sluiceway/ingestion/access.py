@@ -1,0 +1,302 @@
+"""Who may send to which pipeline, remembered for a few seconds, so that a request costs no query.
+
+An answer is fresh for 5 seconds, then asked again behind the requests' backs; NOTIFY makes it stale at
+once when a key is revoked or a pipeline changes. While the database is away, what was known stays good for
+an hour: taking events in goes on. Not here: what a key is (`sluiceway.identity.keys`).
+"""
+
+import asyncio
+import hashlib
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+import orjson
+import psycopg
+import sqlalchemy as sa
+
+from sluiceway.catalog.contracts import SLUG_PATTERN
+from sluiceway.catalog.errors import PipelineArchived, PipelineNotFound
+from sluiceway.catalog.service import Catalog
+from sluiceway.identity.contracts import KeyCaller
+from sluiceway.identity.errors import ExpiredKey, MissingScope
+from sluiceway.identity.keys import check_key, find_key, parse_key, touch_key
+from sluiceway.identity.permissions import Scope
+from sluiceway.infra.clock import Clock
+from sluiceway.infra.database import Database, Role, set_identity
+from sluiceway.ingestion.errors import DatabaseAway, MissingKey
+from sluiceway.kit.errors import Forbidden, SluicewayError
+
+log = logging.getLogger("sluiceway.ingestion")
+
+FRESH_S = 5.0
+BEHIND_S = 30.0  # up to this age an answer is used while a new one is fetched
+KEPT_S = 3600.0  # up to this age it is used while the database is away
+REFUSED_S = 2.0
+AWAY_S = 1.0  # for so long nobody is sent to a database that did not answer
+ASK_S = 3.0  # longest wait of a request for an answer
+MOST_ENTRIES = 20_000
+_CHANNEL = "sluiceway_live"
+_SLUG = re.compile(SLUG_PATTERN)
+
+
+class PipelineNotPermitted(Forbidden):
+    code = "pipeline_not_permitted"
+    title = "The API key is for other pipelines"
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What a request needs to know once its key is known to be good for the pipeline.
+
+    `headers`: names to keep, lower case. `expires_at_s`: Unix time.
+    """
+
+    workspace_id: int
+    pipeline_id: int
+    slug: str
+    key_id: str
+    headers: frozenset[bytes]
+    expires_at_s: float
+
+
+class Lookup(Protocol):
+    """Asks the database; blocks; called in a thread."""
+
+    def __call__(self, key: str, slug: str) -> Admission:
+        """Raises `Unauthenticated`, `Forbidden`, `NotFound`; a `SQLAlchemyError` if it is away."""
+        ...
+
+
+class DatabaseLookup:
+    """The real one: one short transaction as the API's role."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+        self._catalog = Catalog()
+
+    def __call__(self, key: str, slug: str) -> Admission:
+        key_id, secret = parse_key(key)
+        now = self._clock.now()
+        with self._database.transaction(Role.APP) as connection:
+            caller = check_key(find_key(connection, key_id), secret, now=now)
+            if Scope.INGEST not in caller.scopes:
+                held = ", ".join(sorted(caller.scopes)) or "none"
+                raise MissingScope(f"This needs a key with the scope ingest; the key's scopes are: {held}.")
+            set_identity(connection, workspace_id=caller.workspace_id)
+            admission = self._admission(connection, caller, slug)
+            touch_key(connection, caller.workspace_id, caller.key_id, now)
+        return admission
+
+    def _admission(self, connection: sa.Connection, caller: KeyCaller, slug: str) -> Admission:
+        if not _SLUG.fullmatch(slug):
+            raise PipelineNotFound("There is no pipeline of this name in this workspace.")
+        pipeline = self._catalog.get(connection, caller.workspace_id, slug)
+        if not caller.may_send_to(pipeline.id):
+            raise PipelineNotPermitted(f"This key may not send to the pipeline {slug!r}.")
+        if pipeline.state == "archived":
+            raise PipelineArchived(f"The pipeline {slug!r} is archived and takes no events.")
+        return Admission(
+            workspace_id=caller.workspace_id,
+            pipeline_id=pipeline.id,
+            slug=slug,
+            key_id=caller.key_id,
+            headers=frozenset(name.encode("latin-1") for name in pipeline.spec.header_names),
+            expires_at_s=caller.expires_at.timestamp() if caller.expires_at else float("inf"),
+        )
+
+
+@dataclass(slots=True)
+class _Entry:
+    """An answer of the database and when it was given; `refreshing` while a newer one is on its way."""
+
+    answer: Admission | SluicewayError
+    at: float
+    refreshing: bool = False
+
+
+class AccessCache:
+    """For one event loop. `lookup` runs in a few threads of the cache's own."""
+
+    def __init__(
+        self,
+        lookup: Lookup,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        time_s: Callable[[], float] = time.time,
+    ) -> None:
+        self._lookup = lookup
+        self._monotonic = monotonic
+        self._time_s = time_s
+        # By SHA-256 of the Authorization header: the keys themselves are not kept.
+        self._entries: dict[tuple[bytes, str], _Entry] = {}
+        self._waiting: dict[tuple[bytes, str], asyncio.Task[Admission]] = {}
+        self._threads = ThreadPoolExecutor(4, thread_name_prefix="ingest-access")
+        self._away_at = float("-inf")
+
+    def known(self, authorization: bytes, slug: str) -> Admission | None:
+        """The answer if it is fresh and good: the way of nearly every request."""
+        entry = self._entries.get((hashlib.sha256(authorization).digest(), slug))
+        if entry is None or self._monotonic() - entry.at > FRESH_S:
+            return None
+        answer = entry.answer
+        if isinstance(answer, Admission) and answer.expires_at_s > self._time_s():
+            return answer
+        return None
+
+    async def admit(self, authorization: bytes, slug: str) -> Admission:
+        """The answer, asked for if need be.
+
+        Raises `MissingKey`, `InvalidKey`, `ExpiredKey`, `MissingScope`, `PipelineNotPermitted`,
+        `PipelineNotFound`, `PipelineArchived`, or `DatabaseAway` if nothing is known and nobody can be asked.
+        """
+        key = bearer(authorization)
+        name = (hashlib.sha256(authorization).digest(), slug)
+        entry = self._entries.get(name)
+        age = self._monotonic() - entry.at if entry is not None else float("inf")
+        if entry is None or age > BEHIND_S:
+            return await self._answer(name, key)
+        if isinstance(entry.answer, SluicewayError):
+            if age <= REFUSED_S:
+                raise entry.answer.with_traceback(None)
+            return await self._answer(name, key)
+        if entry.answer.expires_at_s <= self._time_s():
+            raise ExpiredKey("The API key has expired.")
+        if age > FRESH_S and not entry.refreshing:
+            entry.refreshing = True
+            self._shared(name, key).add_done_callback(_seen)
+        return entry.answer
+
+    def forget(self, *, key_id: str | None = None, pipeline_id: int | None = None) -> None:
+        """Make answers about a key or a pipeline stale (both None: all). To be called on the event loop.
+
+        Good ones stay in case the database goes away now, but for those of a revoked key.
+        """
+        for name, entry in list(self._entries.items()):
+            answer = entry.answer
+            if isinstance(answer, SluicewayError) or answer.key_id == key_id:
+                del self._entries[name]
+            elif (key_id is None and pipeline_id is None) or answer.pipeline_id == pipeline_id:
+                entry.at = min(entry.at, self._monotonic() - BEHIND_S - 0.001)
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _answer(self, name: tuple[bytes, str], key: str) -> Admission:
+        """Ask and wait; what was known before serves while the database is away or too slow."""
+        if self._monotonic() - self._away_at < AWAY_S:
+            return self._without_database(name)
+        task = self._shared(name, key)
+        done, _ = await asyncio.wait({task}, timeout=ASK_S)
+        if done:
+            return task.result()
+        self._away_at = self._monotonic()
+        task.add_done_callback(_seen)
+        return self._without_database(name)
+
+    def _shared(self, name: tuple[bytes, str], key: str) -> "asyncio.Task[Admission]":
+        """One query for all requests that wait for the same answer."""
+        task = self._waiting.get(name)
+        if task is None:
+            task = asyncio.get_running_loop().create_task(self._ask(name, key))
+            self._waiting[name] = task
+            task.add_done_callback(lambda _: self._waiting.pop(name, None))
+        return task
+
+    async def _ask(self, name: tuple[bytes, str], key: str) -> Admission:
+        loop = asyncio.get_running_loop()
+        try:
+            answer = await loop.run_in_executor(self._threads, self._lookup, key, name[1])
+        except (sa.exc.SQLAlchemyError, psycopg.Error) as error:
+            log.warning("database away: %s", type(error).__name__)
+            self._away_at = self._monotonic()
+            return self._without_database(name)
+        except SluicewayError as error:
+            self._keep(name, error)
+            raise
+        self._keep(name, answer)
+        return answer
+
+    def _without_database(self, name: tuple[bytes, str]) -> Admission:
+        entry = self._entries.get(name)
+        if entry is not None and isinstance(entry.answer, Admission):
+            entry.refreshing = False
+            good = self._monotonic() - entry.at < KEPT_S and entry.answer.expires_at_s > self._time_s()
+            if good:
+                return entry.answer
+        raise DatabaseAway("The key cannot be checked just now.", retry_after_s=2) from None
+
+    def _keep(self, name: tuple[bytes, str], answer: Admission | SluicewayError) -> None:
+        if len(self._entries) >= MOST_ENTRIES:
+            self._entries.clear()  # somebody tries keys: the good ones are back with one query each
+        if isinstance(answer, SluicewayError):
+            answer.__traceback__ = None
+        self._entries[name] = _Entry(answer, self._monotonic())
+
+
+def bearer(authorization: bytes) -> str:
+    """The key in an Authorization header. Raises `MissingKey` if there is none."""
+    scheme, _, key = authorization.partition(b" ")
+    if scheme.lower() != b"bearer" or not key.strip():
+        raise MissingKey("Send the API key as 'Authorization: Bearer slw_…'.")
+    return key.strip().decode("latin-1")
+
+
+def _seen(task: "asyncio.Task[Admission]") -> None:
+    """A refresh behind the requests' backs may fail: the next request asks again and tells its sender."""
+    if not task.cancelled():
+        task.exception()
+
+
+class ChangeListener:
+    """A thread that hears of revoked keys and changed pipelines, and makes the cache forget."""
+
+    def __init__(self, database: Database, cache: AccessCache, loop: asyncio.AbstractEventLoop) -> None:
+        self._database = database
+        self._cache = cache
+        self._loop = loop
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="ingest-listen", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join(timeout=3)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                with self._database.connect(Role.APP, autocommit=True) as connection:
+                    connection.execute(f"LISTEN {_CHANNEL}")
+                    self._tell(None)  # what was said before is not known
+                    while not self._stop.is_set():
+                        for notice in connection.notifies(timeout=0.5):
+                            self._tell(notice.payload)
+            except psycopg.Error:
+                self._stop.wait(1.0)
+
+    def _tell(self, payload: str | None) -> None:
+        if payload is None:
+            call = partial(self._cache.forget)
+        elif '"keys"' in payload or '"catalog"' in payload:
+            message = orjson.loads(payload)
+            if message.get("t") == "keys":
+                call = partial(self._cache.forget, key_id=message.get("k"))
+            elif message.get("t") == "catalog":
+                call = partial(self._cache.forget, pipeline_id=message.get("p"))
+            else:
+                return
+        else:
+            return
+        with suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(call)

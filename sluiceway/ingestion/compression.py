@@ -1,0 +1,81 @@
+"""Undoing a content encoding without ever holding much more than the limit (a bomb stops early)."""
+
+import zlib
+
+import zstandard
+
+from sluiceway.ingestion.errors import BodyTooLarge, BrokenCompression, UnknownContentEncoding
+
+ENCODINGS = ("gzip", "zstd")
+# What RFC 9659 asks every sender of zstd over HTTP to stay within.
+_ZSTD_WINDOW_BYTES = 8 * 1024 * 1024
+# The most that 4 bytes of zstd can become is one block of 128 KiB.
+_ZSTD_RATIO = 128 * 1024 // 4
+
+
+def known_encoding(value: str) -> str | None:
+    """`gzip`, `zstd` or None for none. Raises `UnknownContentEncoding`."""
+    name = value.strip().lower()
+    if name in ("", "identity"):
+        return None
+    if name == "x-gzip":
+        return "gzip"
+    if name not in ENCODINGS:
+        raise UnknownContentEncoding("Content-Encoding may be gzip, zstd or identity.")
+    return name
+
+
+def decompress(data: bytes, encoding: str, limit: int) -> bytes:
+    """The body as it was before `encoding`; several frames or members in a row are one body.
+
+    Raises `BodyTooLarge` over `limit` bytes, `BrokenCompression` if it is damaged or cut short.
+    """
+    try:
+        found = _gunzip(data, limit) if encoding == "gzip" else _unzstd(data, limit)
+    except (zlib.error, zstandard.ZstdError) as error:
+        raise BrokenCompression(f"The body is not valid {encoding}: {error}.") from None
+    if found is None:
+        raise BrokenCompression(f"The {encoding} body ends too early.")
+    return found
+
+
+def too_large(limit: int) -> BodyTooLarge:
+    return BodyTooLarge(f"A body may have {limit} bytes, decompressed.", extra={"limit_bytes": limit})
+
+
+def _gunzip(data: bytes, limit: int) -> bytes | None:
+    parts: list[bytes] = []
+    room = limit + 1
+    rest = data
+    while rest:
+        member = zlib.decompressobj(wbits=31)
+        part = member.decompress(rest, room)
+        parts.append(part)
+        room -= len(part)
+        if room <= 0:
+            raise too_large(limit)
+        if not member.eof:
+            return None
+        rest = member.unused_data
+    return b"".join(parts)
+
+
+def _unzstd(data: bytes, limit: int) -> bytes | None:
+    parts: list[bytes] = []
+    room = limit
+    at = 0
+    decompressor = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES)
+    while at < len(data):
+        frame = decompressor.decompressobj()
+        while at < len(data) and not frame.eof:
+            # Small enough bites that one cannot become more than the room that is left, or 2 MiB.
+            bite = data[at : at + max(64, room // _ZSTD_RATIO)]
+            part = frame.decompress(bite)
+            at += len(bite) - len(frame.unused_data)
+            parts.append(part)
+            room -= len(part)
+            if room < 0:
+                raise too_large(limit)
+        if not frame.eof:
+            return None
+    return b"".join(parts)
