@@ -110,9 +110,28 @@ def _segments(folder: Path) -> list[Path]:
 
 
 def _ingest(services: ApiServices) -> Iterator[Metric]:
-    counters = getattr(services.spool, "counters", None)
-    for name, value in (counters() if callable(counters) else {}).items():
-        yield CounterMetricFamily(f"sluiceway_ingest_{name}", f"Event route: {name}.", value=value)
+    counts = services.event_counts
+    if counts is not None:
+        requests = CounterMetricFamily(
+            "sluiceway_ingest_requests", "Answers of the event route, by code.", labels=["code"]
+        )
+        for code, count in sorted(counts.items()):
+            if code != "events":
+                requests.add_metric([code], count)
+        yield requests
+        yield CounterMetricFamily(
+            "sluiceway_ingest_events", "Events accepted.", value=counts.get("events", 0)
+        )
+    if services.spool is not None:
+        stats = services.spool.stats
+        for name, text, value in (
+            ("records", "Records written to the spool.", stats.records),
+            ("written_bytes", "Bytes written to the spool.", stats.bytes),
+            ("syncs", "Times the spool was made durable.", stats.syncs),
+            ("sync_seconds", "Spent making it durable.", stats.sync_seconds),
+            ("failures", "Failed writes.", stats.failures),
+        ):
+            yield CounterMetricFamily(f"sluiceway_spool_{name}", text, value=value)
 
 
 def _database(services: ApiServices) -> Iterator[Metric]:

@@ -4,7 +4,7 @@ Optional parts are None in a process that does not have that role (an ingest pro
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,6 @@ from sluiceway.infra.settings import Settings
 
 if TYPE_CHECKING:
     from sluiceway.ingestion.spool import SpoolWriter
-
     from sluiceway.lake.service import Lake
     from sluiceway.live.service import LiveBroker
     from sluiceway.quality.contracts import Gate
@@ -31,6 +30,8 @@ class ApiServices:
     key: SecretKey
     clock: Clock = field(default_factory=SystemClock)
     spool: "SpoolWriter | None" = None
+    event_counts: Mapping[str, int] | None = None
+    """The event route's answers by code, `accepted` and `events` among them."""
     broker: "LiveBroker | None" = None
     lake: "Lake | None" = None
     gate: "Callable[[], Gate] | None" = None

@@ -194,13 +194,13 @@ def export_pipeline(services: Services, caller: MayRead, pipeline: Slug, version
 
 @router.post("/{pipeline}/pause", summary="Pause a pipeline", responses=problem_responses((409,)))
 def pause_pipeline(services: Services, caller: MayWrite, pipeline: Slug) -> PipelineDetail:
-    """Its event route refuses new events until it is resumed; what was accepted still loads."""
+    """Events are still accepted and kept in bronze, but not loaded: replay their days after resuming."""
     return _set_state(services, caller, pipeline, "paused")
 
 
 @router.post("/{pipeline}/resume", summary="Resume a pipeline", responses=problem_responses((409,)))
 def resume_pipeline(services: Services, caller: MayWrite, pipeline: Slug) -> PipelineDetail:
-    """Take events again."""
+    """Load new events again."""
     return _set_state(services, caller, pipeline, "active")
 
 

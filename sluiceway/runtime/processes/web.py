@@ -1,0 +1,172 @@
+"""The web process: one address for people and programs. With `--ingest-only`: the event route alone.
+
+Builds everything the application is made of and serves it with uvicorn. Streamlit and the canvas come with
+the app's part; an ingest process imports neither.
+"""
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from api.app import ALL_PARTS, Lifespan, Part, create_app
+from api.events import EventRoute, event_app
+from api.services import ApiServices
+from sluiceway.infra.connect import open_database
+from sluiceway.infra.database import Database
+from sluiceway.infra.keys import load_secret_key
+from sluiceway.infra.settings import Settings
+from sluiceway.ingestion.spool import open_spool
+from sluiceway.live.service import LiveBroker
+from sluiceway.runtime.processes.entry import run
+
+if TYPE_CHECKING:
+    from sluiceway.kit.errors import FieldError
+    from sluiceway.quality.contracts import Gate, SuiteSpec
+
+GRACE_S = 3
+KEEP_ALIVE_S = 30
+BACKLOG = 2048
+# Routes are synchronous and wait for the database: this many at a time, a little above the pool's size.
+THREADS = 24
+POOL_SIZE = 8
+INGEST_ONLY: frozenset[Part] = frozenset({"ingest"})
+
+
+class Server(uvicorn.Server):
+    """uvicorn that tells the streams to end before it waits for connections to close."""
+
+    def __init__(self, config: uvicorn.Config, services: ApiServices) -> None:
+        super().__init__(config)
+        self._services = services
+
+    async def shutdown(self, sockets: Any = None) -> None:
+        self._services.stopping.set()
+        if self._services.broker is not None:
+            self._services.broker.end_streams()
+        await super().shutdown(sockets)
+
+
+def build(settings: Settings, parts: frozenset[Part] = ALL_PARTS) -> tuple[ASGIApp, ApiServices]:
+    """The application for `parts` and what it works with. Raises `SpoolLocked` if another process has it."""
+    key = load_secret_key(settings)
+    database = open_database(settings, key, pool_size=POOL_SIZE)
+    services = ApiServices(settings=settings, database=database, key=key)
+    lifespans: list[Lifespan] = [_foundation(services)]
+    events: EventRoute | None = None
+    pages: ASGIApp | None = None
+    if "ingest" in parts:
+        services.spool = open_spool(settings).writer()
+        events = event_app(settings, services.spool, database, clock=services.clock)
+        services.event_counts = events.counts
+        lifespans.append(events.lifespan)
+    if "api" in parts:
+        services.broker = LiveBroker(database)
+        services.gate = _gate_maker(database)
+        services.check_suite = _check_suite
+        lifespans.append(_broker(services.broker))
+    if "app" in parts:
+        pages, lifespan = _pages(settings)
+        lifespans.append(lifespan)
+    lifespans.append(_threads)
+    return create_app(services, parts, events=events, pages=pages, lifespans=lifespans), services
+
+
+def main(settings: Settings, parts: frozenset[Part] = ALL_PARTS) -> int:
+    """Serve until SIGTERM or SIGINT, then stop within `GRACE_S`; open streams end at once."""
+    app, services = build(settings, parts)
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        http="httptools",
+        ws="websockets-sansio",
+        lifespan="on",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        date_header=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=GRACE_S,
+    )
+    server = Server(config, services)
+    # uvicorn raises the signal again when all is closed: then it must not end us with another exit code.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: setattr(server, "should_exit", True))
+    server.run()
+    return 0 if server.started else 1
+
+
+def _foundation(services: ApiServices) -> Lifespan:
+    @asynccontextmanager
+    async def lifespan(_app: object) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            if services.spool is not None:
+                await asyncio.to_thread(services.spool.close)
+            services.database.dispose()
+
+    return lifespan
+
+
+def _broker(broker: LiveBroker) -> Lifespan:
+    @asynccontextmanager
+    async def lifespan(_app: object) -> AsyncIterator[None]:
+        await broker.start()
+        try:
+            yield
+        finally:
+            await broker.stop()
+
+    return lifespan
+
+
+def _pages(settings: Settings) -> tuple[ASGIApp, Lifespan]:
+    """Streamlit, asking this very process for its data."""
+    from dashboards_app.app import make_pages
+
+    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104  # compared only
+    pages = make_pages(f"http://{host}:{settings.port}")
+    lifespan: Lifespan = pages.lifespan()
+    return pages, lifespan
+
+
+@asynccontextmanager
+async def _threads(_app: object) -> AsyncIterator[None]:
+    """Last, because Streamlit sets the same limit for its files."""
+    from anyio import to_thread
+
+    to_thread.current_default_thread_limiter().total_tokens = THREADS
+    yield
+
+
+def _gate_maker(database: Database) -> "Callable[[], Gate]":
+    made: list[Gate] = []
+
+    def make() -> "Gate":
+        from sluiceway.runtime.container import make_gate
+
+        if not made:
+            made.append(make_gate(database))
+        return made[0]
+
+    return make
+
+
+def _check_suite(spec: "SuiteSpec") -> "list[FieldError]":
+    from expectations.checker import check_suite_apart
+
+    return check_suite_apart(spec)
+
+
+if __name__ == "__main__":
+    wanted = INGEST_ONLY if "--ingest-only" in sys.argv[1:] else ALL_PARTS
+    raise SystemExit(run(lambda settings: main(settings, wanted)))
