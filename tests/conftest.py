@@ -77,6 +77,37 @@ def database(database_url: str, secret_key: SecretKey) -> Iterator[Database]:
     found.dispose()
 
 
+@pytest.fixture(scope="session")
+def gold_template(
+    cluster: Cluster, secret_key: SecretKey, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, Path]]:
+    """Name of a database in which dbt has built gold, and the data folder with dbt's outputs."""
+    from sluiceway.runtime.gold import build_gold
+
+    url = cluster.create()
+    home = tmp_path_factory.mktemp("gold-home")
+    settings = load_settings(
+        {"SLUICEWAY_HOME": str(home), "SLUICEWAY_DATABASE_URL": url, "SLUICEWAY_NODE": "test"}
+    )
+    database = Database(url, secret_key)
+    assert build_gold(settings, database).ran
+    database.dispose()
+    yield psycopg.conninfo.conninfo_to_dict(url)["dbname"], home
+    cluster.drop(url)
+
+
+@pytest.fixture
+def gold_database(
+    cluster: Cluster, gold_template: tuple[str, Path], secret_key: SecretKey
+) -> Iterator[Database]:
+    """Like `database`, with gold, staging and marts."""
+    url = cluster.create(gold_template[0])
+    found = Database(url, secret_key)
+    yield found
+    found.dispose()
+    cluster.drop(url)
+
+
 @pytest.fixture
 def settings(tmp_path: Path, database_url: str) -> Settings:
     return load_settings(

@@ -234,12 +234,12 @@ def _state(text: str) -> FreshnessState:
 
 
 def _try_gold(connection: sa.Connection, statement: Statement) -> list[tuple[Any, ...]] | None:
-    """Gold's rows; None where they are not exactly silver's."""
+    """Gold's rows; None where they are not exactly silver's, or dbt has not built it yet."""
     try:
         # A savepoint: silver must still be asked after an overflow of the sums.
         with repository.driver(connection).transaction():
             rows = repository.fetch(connection, statement.text, statement.values)
-    except psycopg.errors.NumericValueOutOfRange:
+    except (psycopg.errors.NumericValueOutOfRange, psycopg.errors.UndefinedTable):
         return None
     if statement.checked:
         if not all(row[-1] for row in rows):
