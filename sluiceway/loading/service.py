@@ -119,7 +119,7 @@ class Loader:
         if chunk is None:
             return 0
         if chunk.size_bytes >= _BACKLOG_BYTES:
-            self._ahead = self._executor.submit(self._read, chunk.end, dict(self._cursors))
+            self._ahead = self._executor.submit(self._read_ahead, chunk.end, dict(self._cursors))
         try:
             self._commit_chunk(chunk, stop)
         except CursorMoved:
@@ -150,6 +150,16 @@ class Loader:
         ahead, self._ahead = self._ahead, None
         if ahead is not None and not ahead.cancel():
             ahead.exception()  # wait: the reader is not for two threads
+
+    def _read_ahead(self, start: Position, cursors: dict[int, Position]) -> Chunk | None:
+        """The next chunk, the gate asked already: while the database works, this thread has the time."""
+        chunk = self._read(start, cursors)
+        if chunk is None:
+            return None
+        ask = self._warehouse.ask_gate
+        return replace(
+            chunk, batches=[replace(b, verdict=ask(b.pipeline, b.mapped.rows)) for b in chunk.batches]
+        )
 
     def _read(self, start: Position, cursors: dict[int, Position]) -> Chunk | None:
         records = self._reader.read(start, self._max_batch_bytes)

@@ -15,7 +15,7 @@ import msgspec
 from sluiceway.catalog.contracts import FieldType
 from sluiceway.transforms.contracts import Arrivals
 from sluiceway.transforms.paths import Path
-from sluiceway.transforms.plan import FUTURE_LIMIT_US, FieldPlan, Plan
+from sluiceway.transforms.plan import FUTURE_LIMIT_US, MAX_ID_BYTES, FieldPlan, Plan
 from sluiceway.transforms.single import join_id
 from sluiceway.transforms.values import INT64_MAX, INT64_MIN, Mismatch, to_text, to_timestamp
 
@@ -116,7 +116,8 @@ class BulkMapper:
         if not self._plan.id_paths:
             return [arrivals.positions[i].replace("/", "-") for i in index]
         parts = [_texts(raw[path], bad) for path in self._plan.id_paths]
-        return [join_id(list(values)) for values in zip(*parts, strict=True)]
+        joined = parts[0] if len(parts) == 1 else map("|".join, zip(*parts, strict=True))
+        return [text if len(text) * 4 <= MAX_ID_BYTES else join_id([text]) for text in joined]
 
 
 def _texts(values: list[Any], bad: set[int]) -> list[str]:
@@ -134,11 +135,14 @@ def _texts(values: list[Any], bad: set[int]) -> list[str]:
 
 def _times(values: list[Any], received: list[int], bad: set[int]) -> list[int]:
     found: list[int] = []
+    seen: dict[Any, int] = {}  # the times of a batch repeat; 1 and 1.0 are one key and one time
     for row, value in enumerate(values):
-        try:
-            at = to_timestamp(value)
-        except Mismatch:
-            at = -1
+        at = seen.get(value)
+        if at is None:
+            try:
+                at = seen[value] = to_timestamp(value)
+            except Mismatch:
+                at = seen[value] = -1
         if not 0 <= at <= received[row] + FUTURE_LIMIT_US:
             bad.add(row)
         found.append(at)

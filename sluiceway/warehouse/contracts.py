@@ -6,7 +6,7 @@ from typing import Literal
 
 from sluiceway.catalog.contracts import Pipeline
 from sluiceway.ingestion.contracts import Position
-from sluiceway.quality.contracts import Verdict
+from sluiceway.quality.contracts import GateVerdict, Verdict
 from sluiceway.transforms.contracts import Arrivals, Mapped
 
 BatchOrigin = Literal["live", "replay", "retry"]
@@ -40,6 +40,8 @@ class PreparedBatch:
     arrivals: Arrivals
     mapped: Mapped
     cursor: CursorMove | None = None
+    verdict: GateVerdict | None = None
+    """The gate's, on all of `mapped.rows`, if it was asked ahead; it is asked again if any is a duplicate."""
 
     @property
     def size_bytes(self) -> int:

@@ -68,4 +68,6 @@ def reject(batch: PreparedBatch, reasons: dict[int, str], code: str) -> Prepared
     found = gone.select(INDEX, "event_id", pl.col("event_time").to_physical())
     more = [Rejected(i, "map", code, reasons[i][:500], id_, us) for i, id_, us in found.iter_rows()]
     kept = rows.filter(~pl.col(INDEX).is_in(list(reasons)))
-    return replace(batch, mapped=replace(batch.mapped, rows=kept, rejected=[*batch.mapped.rejected, *more]))
+    return replace(
+        batch, mapped=replace(batch.mapped, rows=kept, rejected=[*batch.mapped.rejected, *more]), verdict=None
+    )

@@ -21,6 +21,7 @@ from sluiceway.warehouse.contracts import CHANNEL, CursorMove
 Connection = psycopg.Connection[Any]
 
 _LOAD_LOCK = 0x10AD
+_SEPARATOR = "\x1f"
 _LENIENT = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
 # The dead letters of one event are one; what a person decided about it stays, unless it was retried in vain.
 _DEAD_LETTERS = """
@@ -81,10 +82,14 @@ def find_state(connection: Connection, pipeline_id: int, node: str | None) -> Lo
 
 def find_known_ids(connection: Connection, pipeline_id: int, ids: Sequence[str], since: datetime) -> set[str]:
     """Those of `ids` that silver has had since the beginning of the week that `since` lies in."""
+    joined = _SEPARATOR.join(ids)
+    # psycopg quotes the items of a list one by one: 6 µs each, as much as all else that is done for an event.
+    together = joined.count(_SEPARATOR) == len(ids) - 1
+    wanted = "string_to_array(%s, E'\\x1f')" if together else "%s"
     rows = connection.execute(
-        "SELECT event_id FROM silver.event_keys WHERE pipeline_id = %s AND event_id = ANY(%s)"
+        f"SELECT event_id FROM silver.event_keys WHERE pipeline_id = %s AND event_id = ANY({wanted})"  # noqa: S608
         " AND seen_at >= date_trunc('week', %s::timestamptz)",
-        (pipeline_id, ids, since),
+        (pipeline_id, joined if together else ids, since),
     )
     return {row[0] for row in rows.fetchall()}
 
@@ -159,12 +164,12 @@ def insert_dirty(
     connection: Connection, workspace_id: int, pipeline_id: int, buckets: Mapping[str, Sequence[int]]
 ) -> None:
     """`buckets`: by level, their beginnings in seconds since 1970."""
-    levels = [level for level, starts in buckets.items() for _ in starts]
-    starts = [start for found in buckets.values() for start in found]
     connection.execute(
         "INSERT INTO gold.dirty_buckets (workspace_id, pipeline_id, level, bucket)"
-        " SELECT %s, %s, l, to_timestamp(b) FROM unnest(%s::text[], %s::bigint[]) AS d (l, b)",
-        (workspace_id, pipeline_id, levels, starts),
+        " SELECT %s, %s, l, to_timestamp(b)"
+        " FROM jsonb_each(%s::jsonb) AS e (l, found), jsonb_array_elements(found)"
+        " CROSS JOIN LATERAL (SELECT value::bigint) AS v (b)",
+        (workspace_id, pipeline_id, orjson.dumps(buckets).decode()),
     )
 
 

@@ -79,7 +79,7 @@ def make_samples(
         block = SampleBlock(groups, times, values, seqs)
         kept = block if whole else block.where(there)
         blocks.append(SampleBlock(ids[own], kept.times_us, kept.values, kept.seqs))
-        series += [(int(ids[g]), measure.name, labels[g]) for g in np.unique(own)]
+        series += [(int(ids[g]), measure.name, labels[g]) for g in np.flatnonzero(np.bincount(own))]
     return (join(blocks), series) if blocks else (None, [])
 
 

@@ -130,11 +130,13 @@ class Warehouse:
             if known:
                 rows = rows.filter(~pl.col("event_id").is_in(list(known)))
         duplicates = mapped - len(rows)
-        verdict = self.ask_gate(batch.pipeline, rows)
+        ahead = batch.verdict if duplicates == 0 else None
+        verdict = ahead or self.ask_gate(batch.pipeline, rows)
         kept, failed = quarantine(rows, verdict)
         return Judged(kept, verdict, [*rejected, *failed], duplicates)
 
     def ask_gate(self, pipeline: Pipeline, rows: pl.DataFrame) -> GateVerdict:
+        """The gate's verdict on typed rows."""
         if rows.is_empty() or pipeline.spec.quality is None:
             return GateVerdict("pass")
         frame = rows.select([field.name for field in pipeline.spec.fields]).to_pandas()
