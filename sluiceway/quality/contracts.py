@@ -180,7 +180,7 @@ class QualitySummary:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """An event that could not become silver: at which step, why, and its bytes as received."""
+    """An event that could not become silver: at which step, why, its bytes and headers as received."""
 
     id: UUID
     pipeline_id: int
@@ -194,6 +194,7 @@ class DeadLetter:
     reason: str
     expectation: str | None
     payload: bytes
+    headers: dict[str, str]
     received_at: datetime
     created_at: datetime
     state: DeadLetterState

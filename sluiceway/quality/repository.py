@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import distinct_on, insert
 
 from sluiceway.quality.models import dead_letters, pipelines, results, suites
 
@@ -40,7 +40,7 @@ def find_suites(connection: sa.Connection, workspace_id: int) -> Sequence[Row]:
     query = (
         sa.select(suites)
         .where(suites.c.workspace_id == workspace_id)
-        .distinct(suites.c.name)
+        .ext(distinct_on(suites.c.name))
         .order_by(suites.c.name, suites.c.version.desc())
     )
     return connection.execute(query).mappings().all()

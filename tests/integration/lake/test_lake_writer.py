@@ -1,6 +1,9 @@
 """The bronze writer killed before every step it takes, and what a restart makes of it."""
 
 import json
+import random
+import subprocess
+import sys
 import threading
 import time
 from datetime import date
@@ -9,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from sluiceway.infra.settings import load_settings
-from sluiceway.ingestion.contracts import Position
+from sluiceway.ingestion.contracts import Form, Position
+from sluiceway.ingestion.spool import SpoolReader, SpoolWriter
 from sluiceway.lake.errors import LakeUnavailable
 from sluiceway.lake.service import Lake
 from sluiceway.lake.writer import BronzeWriter
@@ -213,3 +217,79 @@ def test_a_spool_without_the_intended_stretch_is_said_and_not_skipped(lake: Lake
         make(reader, lake, tmp_path / "cursor", Killer(1)).step(force=True)
     with pytest.raises(LakeUnavailable, match="does not hold"):
         make(ListReader([]), lake, tmp_path / "cursor").step(force=True)
+
+
+def test_from_a_real_spool_over_its_segments(lake: Lake, tmp_path: Path) -> None:
+    folder = tmp_path / "spool"
+    sent = [b'[{"n": %d}, {"n": %d.5}]' % (n, n) for n in range(300)]
+    writer = BronzeWriter(
+        SpoolReader(folder), lake, tmp_path / "cursor", "node-1", split, SLUGS.get, flush_bytes=2000
+    )
+    assert writer.step() is False
+    with SpoolWriter(folder, segment_bytes=4096, reserve_bytes=0) as spool_:
+        for body in sent:
+            spool_.append_now(
+                workspace_id=1, pipeline_id=1, form=Form.ARRAY, events=2, body=body, received_us=DAY_US
+            )
+    while writer.step(force=True) or writer.state.events < 600:
+        pass
+    assert payloads(lake, pipeline()) == [
+        b'{"n": %d}' % n if half == 0 else b'{"n": %d.5}' % n for n in range(300) for half in (0, 1)
+    ]
+    assert writer.position.segment > 1 and len(lake.objects(pipeline(), DAY)) > 3
+    assert lake.compact_day(pipeline(), DAY).events == 600
+    # Another process goes on where this one was.
+    again = BronzeWriter(SpoolReader(folder), lake, tmp_path / "cursor", "node-1", split, SLUGS.get)
+    assert again.position == writer.position and again.step(force=True) is False
+
+
+KILLED_WRITER = """
+import sys, threading
+from pathlib import Path
+from sluiceway.infra.settings import load_settings
+from sluiceway.ingestion.spool import SpoolReader
+from sluiceway.lake.service import Lake
+from sluiceway.lake.writer import BronzeWriter
+from sluiceway.transforms.split import split
+home = Path(sys.argv[1])
+lake = Lake(load_settings({"SLUICEWAY_HOME": str(home / "home"), "SLUICEWAY_NODE": "node-1"}))
+writer = BronzeWriter(SpoolReader(home / "spool"), lake, home / "cursor", "node-1", split,
+                      {1: "orders"}.get, flush_s=0.01, flush_bytes=3000)
+print("ready", flush=True)
+writer.run(threading.Event())
+"""
+
+
+@pytest.mark.faults
+@pytest.mark.slow
+def test_kill_9_of_the_process_again_and_again(lake: Lake, tmp_path: Path) -> None:
+    """A writer process killed at random moments while events come in: each event is there once, in order."""
+    sent: list[bytes] = []
+    chance = random.Random(20260314)
+    with SpoolWriter(tmp_path / "spool", segment_bytes=8192, reserve_bytes=0) as spool_:
+        for _ in range(4):
+            process = subprocess.Popen(
+                [sys.executable, "-c", KILLED_WRITER, str(tmp_path)], stdout=subprocess.PIPE
+            )
+            try:
+                assert process.stdout is not None and process.stdout.readline() == b"ready\n"
+                until = time.monotonic() + chance.uniform(0.3, 1.2)
+                while time.monotonic() < until:
+                    body = b'{"n": %d, "pad": "%s"}' % (len(sent), b"x" * chance.randrange(200))
+                    spool_.append_now(
+                        workspace_id=1, pipeline_id=1, form=Form.OBJECT, events=1, body=body,
+                        received_us=DAY_US,
+                    )  # fmt: skip
+                    sent.append(body)
+            finally:
+                process.kill()
+                process.wait()
+                assert process.stdout is not None
+                process.stdout.close()
+    last = BronzeWriter(
+        SpoolReader(tmp_path / "spool"), lake, tmp_path / "cursor", "node-1", split, SLUGS.get
+    )
+    assert last.position > Position(0, 0)
+    while last.step(force=True):
+        pass
+    assert payloads(lake, pipeline()) == sent
