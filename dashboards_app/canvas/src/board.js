@@ -107,13 +107,9 @@ export class Board {
     this.#applying = true;
     const columns = this.grid.getColumn();
     if (!whole) this.grid.column(COLUMNS, "none");
-    this.grid.batchUpdate();
-    const items = Object.entries(layout).sort(([, a], [, b]) => a.y - b.y || a.x - b.x);
-    for (const [id, place] of items) {
-      const item = this.grid.engine.nodes.find((node) => node.id === id)?.el;
-      if (item) this.grid.update(item, { x: place.x, y: place.y, w: place.w, h: place.h });
-    }
-    this.grid.batchUpdate(false);
+    const known = new Set(this.grid.engine.nodes.map((node) => node.id));
+    const items = Object.entries(layout).filter(([id]) => known.has(id));
+    this.grid.load(items.map(([id, { x, y, w, h }]) => ({ id, x, y, w, h })), false);
     if (!whole) this.grid.column(columns, "list");
     this.#applying = false;
   }
