@@ -219,7 +219,8 @@ def _filter_value(field: FieldInfo, op: str, value: Any) -> Any:
             raise ValueError("should be a list")
         if len(value) > _MAX_VALUES:
             raise ValueError(f"should have at most {_MAX_VALUES} values")
-        return [_scalar(field, item) for item in value]
+        found = [_scalar(field, item) for item in value]
+        return [float(item) for item in found] if any(isinstance(item, float) for item in found) else found
     return _scalar(field, value)
 
 
