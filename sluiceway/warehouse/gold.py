@@ -18,7 +18,7 @@ from sluiceway.infra.database import Database, Role
 
 @dataclass(frozen=True, slots=True)
 class Aggregate:
-    """A continuous aggregate: `name` is what readers read (`gold.samples_1h`), `source` what it aggregates."""
+    """`name` is what readers read (`gold.samples_1h`), `source` what it aggregates."""
 
     name: str
     level: str

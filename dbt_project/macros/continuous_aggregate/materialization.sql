@@ -11,6 +11,7 @@
   {%- set target_relation = this.incorporate(type='view') -%}
   {%- set aggregate = describe_aggregate(sql) -%}
   {{ run_hooks(pre_hooks, inside_transaction=False) }}
+  {% do begin_transaction() %}
   {{ run_hooks(pre_hooks, inside_transaction=True) }}
 
   {%- set known = run_query(
@@ -31,6 +32,7 @@
   {% endif %}
   {% if not present or changed or should_full_refresh() %}
     {% do adapter.commit() %}
+    {% do begin_transaction() %}
     {% do fill_aggregate(aggregate) %}
   {% endif %}
 
@@ -137,4 +139,9 @@
 
 {% macro text(value) %}
   {{- return("null" if value is none else "'" ~ (value | string | replace("'", "''")) ~ "'") -}}
+{% endmacro %}
+
+{# So that dbt knows of the transaction it has to commit: `run_query` begins none. #}
+{% macro begin_transaction() %}
+  {% call statement('begin_transaction', auto_begin=True) -%} select 1 {%- endcall %}
 {% endmacro %}

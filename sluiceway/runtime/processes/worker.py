@@ -95,9 +95,8 @@ def main(settings: Settings) -> int:
         Job("outbox", OUTBOX_EVERY_S, lambda: _drain(outbox, stop)),
         Job("health", HEALTH_EVERY_S, health.report),
         Job("partitions", PARTITIONS_EVERY_S, lambda: _keep_house(database)),
+        Job("gold", GOLD_EVERY_S, lambda: _refresh_gold(database)),
     ]
-    if database.server.timescaledb is None:
-        jobs.append(Job("gold", GOLD_EVERY_S, lambda: _refresh_gold(database)))
     log.info("worker started: %s", ", ".join(job.name for job in jobs))
     Jobs(jobs, stop).run()
     database.dispose()

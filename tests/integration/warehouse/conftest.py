@@ -1,0 +1,50 @@
+"""Gold on both backends: built once by dbt itself, copied for each test where the server can."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sluiceway.infra.database import Database, Role
+from sluiceway.infra.keys import SecretKey
+from sluiceway.infra.settings import Settings, load_settings
+from sluiceway.migrations import migrate
+from sluiceway.runtime.gold import dbt_command, dbt_environment
+from sluiceway.runtime.profiles import DBT_PROJECT, profile
+from tests.support.timescale_server import OneSessionDatabase, timescale_url
+
+
+def settings_for(home: Path, url: str) -> Settings:
+    return load_settings({"SLUICEWAY_HOME": str(home), "SLUICEWAY_DATABASE_URL": url, "SLUICEWAY_NODE": "test"})
+
+
+@pytest.fixture(scope="session")
+def timescale(secret_key: SecretKey, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    """TimescaleDB, migrated, gold built by dbt; one database for all tests, each takes its own pipelines."""
+    with timescale_url() as url:
+        database = OneSessionDatabase(url, secret_key)
+        migrate(database, secret_key)
+        database.dispose()
+        run_dbt(database, tmp_path_factory.mktemp("timescale-dbt"), "run")
+        yield database
+        database.dispose()
+
+
+def run_dbt(database: Database, folder: Path, *arguments: str) -> str:
+    """Plain dbt as the modelers' role, one connection at a time; returns what it said."""
+    target = profile(database)["sluiceway"]["outputs"]["main"]
+    one = {**target, "role": Role.MODELER.login, "threads": 1}
+    document = {"sluiceway": {"target": "main", "outputs": {"main": one}}}
+    (folder / "profiles.yml").write_text(yaml.safe_dump(document))
+    done = subprocess.run(
+        dbt_command(DBT_PROJECT, folder, *arguments),
+        env=dbt_environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-4000:]
+    return done.stdout
