@@ -244,7 +244,7 @@ def test_from_a_real_spool_over_its_segments(lake: Lake, tmp_path: Path) -> None
 
 
 KILLED_WRITER = """
-import sys, threading
+import sys, threading, pandas  # pyarrow would import it in the middle
 from pathlib import Path
 from sluiceway.infra.settings import load_settings
 from sluiceway.ingestion.spool import SpoolReader
@@ -267,13 +267,13 @@ def test_kill_9_of_the_process_again_and_again(lake: Lake, tmp_path: Path) -> No
     sent: list[bytes] = []
     chance = random.Random(20260314)
     with SpoolWriter(tmp_path / "spool", segment_bytes=8192, reserve_bytes=0) as spool_:
-        for _ in range(4):
+        for _ in range(6):
             process = subprocess.Popen(
                 [sys.executable, "-c", KILLED_WRITER, str(tmp_path)], stdout=subprocess.PIPE
             )
             try:
                 assert process.stdout is not None and process.stdout.readline() == b"ready\n"
-                until = time.monotonic() + chance.uniform(0.3, 1.2)
+                until = time.monotonic() + chance.uniform(0.05, 0.5)
                 while time.monotonic() < until:
                     body = b'{"n": %d, "pad": "%s"}' % (len(sent), b"x" * chance.randrange(200))
                     spool_.append_now(
