@@ -40,7 +40,7 @@ def create_app(
     events: ASGIApp | None = None,
     pages: ASGIApp | None = None,
     lifespans: Sequence[Lifespan] = (),
-) -> ASGIApp:
+) -> "Platform":
     """The application for `roles`.
 
     `events` answers the event route (with role `ingest`), `pages` everything behind the sign-in (with role
@@ -59,13 +59,14 @@ def create_app(
         https=https,
         observe=held.observe,
     )
-    return Platform(framed, events if "ingest" in roles else None)
+    return Platform(framed, events if "ingest" in roles else None, app)
 
 
 class Platform:
     """The outermost application: events go straight to their route, the rest through the frame."""
 
-    def __init__(self, framed: ASGIApp, events: ASGIApp | None) -> None:
+    def __init__(self, framed: ASGIApp, events: ASGIApp | None, api: FastAPI) -> None:
+        self.openapi = api.openapi
         self._framed = framed
         self._events = events
 

@@ -1,8 +1,9 @@
 """The application over a database of the test's own, and clients that speak to it as people and programs do."""
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import anyio.from_thread
 import httpx
@@ -10,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from api.app import create_app
+from api.openapi import operations
 from api.services import ApiServices
 from sluiceway.identity import keys, service
 from sluiceway.identity.permissions import MemberRole, Scope
@@ -31,18 +33,65 @@ fields:
 """
 
 
+class Declared:
+    """What the OpenAPI document says; every answer in these tests is held against it."""
+
+    _known: ClassVar[dict[int, "Declared"]] = {}
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        self.operations = [
+            (re.compile(re.sub(r"\{[^}]+\}", "[^/]+", path) + r"\Z"), method.upper(), operation)
+            for path, method, operation in operations(document)
+        ]
+
+    @classmethod
+    def of(cls, app: Any) -> "Declared":
+        document = app.openapi()
+        return cls._known.setdefault(id(document), cls(document))
+
+    def check(self, method: str, path: str, answer: httpx.Response) -> None:
+        if answer.status_code >= 400 and "text/html" not in answer.headers.get("content-type", ""):
+            check_problem(answer)
+        for pattern, verb, operation in self.operations:
+            if verb == method and pattern.match(path.split("?")[0]):
+                declared = operation["responses"].get(str(answer.status_code))
+                assert declared, f"{method} {path}: {answer.status_code} is not declared"
+                media = answer.headers.get("content-type", "").split(";")[0]
+                assert not media or media in declared.get("content", {}), f"{method} {path}: {media}"
+
+
+def check_problem(answer: httpx.Response) -> None:
+    """Problem details (RFC 9457) with all we promise."""
+    if answer.request.url.path == "/readyz":
+        return
+    assert answer.headers["content-type"] == "application/problem+json", answer.text
+    body = answer.json()
+    assert body["status"] == answer.status_code
+    assert body["type"] == f"urn:sluiceway:problem:{body['code']}"
+    assert body["title"] and body["detail"].strip()
+    assert body["request_id"] == answer.headers["x-request-id"]
+    assert isinstance(body["retryable"], bool)
+    assert (answer.status_code in (429, 503)) <= ("retry-after" in answer.headers)
+    assert "Traceback" not in answer.text and "sqlalchemy" not in answer.text.lower()
+
+
 class Client:
     """A synchronous client of an ASGI application, without a socket."""
 
-    def __init__(self, app: Any, portal: Any, headers: dict[str, str] | None = None, address: str = "127.0.0.1"):
+    def __init__(
+        self, app: Any, portal: Any, headers: dict[str, str] | None = None, address: str = "127.0.0.1"
+    ):
         self._portal = portal
+        self._declared = Declared.of(app)
         transport = httpx.ASGITransport(app=app, raise_app_exceptions=False, client=(address, 5000))
         self.http = httpx.AsyncClient(
             transport=transport, base_url="http://localhost:8000", headers=headers, follow_redirects=False
         )
 
     def request(self, method: str, path: str, **options: Any) -> httpx.Response:
-        return self._portal.call(lambda: self.http.request(method, path, **options))
+        answer = self._portal.call(lambda: self.http.request(method, path, **options))
+        self._declared.check(method, path, answer)
+        return answer
 
     def __getattr__(self, method: str) -> Callable[..., httpx.Response]:
         if method not in ("get", "post", "put", "delete", "patch", "head", "options"):
