@@ -74,5 +74,7 @@ class Task:
             self._screen.end(message["end"], message.get("note", ""))
         elif "error" in message:
             self.error = message["error"]
+        elif "warning" in message:
+            self._screen.warn(message["warning"])
         elif "result" in message:
             self.result = message["result"]

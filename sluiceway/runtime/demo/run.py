@@ -1,0 +1,65 @@
+"""`sluiceway demo`: waits for the platform, loads the year, then replays today until told to stop."""
+
+import logging
+from datetime import timedelta
+
+import sqlalchemy as sa
+
+from sluiceway.infra.clock import SystemClock
+from sluiceway.infra.connect import open_database
+from sluiceway.infra.database import Database, Role
+from sluiceway.infra.settings import Settings
+from sluiceway.runtime.accounts import ensure_key
+from sluiceway.runtime.demo.calendar import local_today
+from sluiceway.runtime.demo.client import EventClient, Stopped
+from sluiceway.runtime.demo.flights import NewYork
+from sluiceway.runtime.demo.history import FLIGHTS, GITHUB, WEATHER, load_year, send_deliveries
+from sluiceway.runtime.demo.install import payloads_folder
+from sluiceway.runtime.demo.replaying import Replay
+from sluiceway.runtime.demo.state import DemoState
+from sluiceway.runtime.processes.entry import stop_event
+
+log = logging.getLogger(__name__)
+
+
+def run_demo(settings: Settings, *, speed: int | None = None, load_only: bool = False) -> int:
+    """Load what is missing of the year, then (unless `load_only`) replay. Returns the exit code.
+
+    Raises `DemoDataMissing`, `Refused`.
+    """
+    stop = stop_event()
+    folder = settings.home / "demo"
+    database = open_database(settings, pool_size=1)
+    key = ensure_key(database, settings.home / "keys" / "demo", "the demo", [FLIGHTS, WEATHER, GITHUB])
+    state = DemoState.load(folder / "state.json")
+    if _is_empty(database):
+        state = DemoState(folder / "state.json")
+    database.dispose()
+    client = EventClient(settings.internal_url, key, stop)
+    data = NewYork()
+    payloads = payloads_folder(settings)
+    clock = SystemClock()
+    try:
+        send_deliveries(client, payloads, state)
+        load_year(client, data, state, local_today(clock.now()) - timedelta(days=1))
+        if not load_only:
+            Replay(client, data, state, clock, speed or settings.demo_speed, payloads).run()
+    except Stopped:
+        pass
+    finally:
+        state.save()
+        client.close()
+    return 0
+
+
+def _is_empty(database: Database) -> bool:
+    """Whether the database has never loaded a flight: what was noted as sent belonged to another one."""
+    with database.transaction(Role.APP, workspace_id=1) as connection:
+        row = connection.execute(
+            sa.text(
+                "SELECT s.events FROM app.pipeline_state s JOIN app.pipelines p ON p.id = s.pipeline_id"
+                " WHERE p.slug = :slug AND p.workspace_id = 1"
+            ),
+            {"slug": FLIGHTS},
+        ).first()
+    return row is None or row.events == 0
