@@ -151,13 +151,14 @@ class BronzeWriter:
             self._keep(fresh)
         elif not self._records:
             self._keep(self._intended(self._cursor.intent))
-        waited = time.monotonic() - self._oldest >= self._flush_s
+        begun = self._cursor.intent is not None
         full = self._size_bytes >= self._flush_bytes
-        if not self._records or not (full or waited or force or self._cursor.intent is not None):
+        due = begun or full or force or time.monotonic() - self._oldest >= self._flush_s
+        if not self._records or not due:
             self.state = replace(self.state, waiting_bytes=self._size_bytes)
             return False
         self._flush()
-        return full
+        return begun or full
 
     def _next(self) -> Position:
         return self._records[-1].end if self._records else self._cursor.position

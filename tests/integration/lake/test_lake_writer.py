@@ -267,7 +267,7 @@ def test_kill_9_of_the_process_again_and_again(lake: Lake, tmp_path: Path) -> No
     sent: list[bytes] = []
     chance = random.Random(20260314)
     with SpoolWriter(tmp_path / "spool", segment_bytes=8192, reserve_bytes=0) as spool_:
-        for _ in range(6):
+        for _ in range(3):
             process = subprocess.Popen(
                 [sys.executable, "-c", KILLED_WRITER, str(tmp_path)], stdout=subprocess.PIPE
             )
