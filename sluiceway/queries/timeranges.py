@@ -53,7 +53,8 @@ def resolve(
     if (last := asked.last_duration) is not None:
         begin = now - last if last < now - EARLIEST else EARLIEST
         unit = snap_unit(last, grain)
-        return Range(floor(begin, unit, zone), ceil(now, unit, zone))
+        # What happens this very moment belongs to it, also on the stroke of the hour.
+        return Range(floor(begin, unit, zone), ceil(now + timedelta(microseconds=1), unit, zone))
     begin = _aware(asked.from_, zone) if asked.from_ else (extent.begin if extent else EARLIEST)
     end = _aware(asked.to, zone) if asked.to else now
     if end < begin:
