@@ -8,6 +8,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from psycopg import sql
 
 from sluiceway.infra.database import SERVICE_ROLES, Database, Role
@@ -24,8 +25,7 @@ def migrate(database: Database, key: SecretKey, revision: str = "head") -> None:
         connection.execute(sa.text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK})
         connection.commit()
         try:
-            config = Config()
-            config.set_main_option("script_location", str(Path(__file__).parent))
+            config = _config()
             config.attributes["connection"] = connection
             command.upgrade(config, revision)
             connection.commit()
@@ -35,6 +35,17 @@ def migrate(database: Database, key: SecretKey, revision: str = "head") -> None:
             connection.rollback()
             connection.execute(sa.text("SELECT pg_advisory_unlock(:key)"), {"key": _LOCK})
             connection.commit()
+
+
+def newest_revision() -> str | None:
+    """The revision that this code brings a database to."""
+    return ScriptDirectory.from_config(_config()).get_current_head()
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent))
+    return config
 
 
 def _ensure_roles(database: Database, key: SecretKey) -> None:

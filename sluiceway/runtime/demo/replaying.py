@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 DAY = timedelta(days=1)
 ONE_IN = 4
 DELIVERY_EVERY_S = 20.0
+QUIET_S = 8.0
 _LOOK_EVERY_S = 1.0  # so often the real clock is looked at while a round is under way
 _SAVE_EVERY_S = 5.0
 EventsOf = Callable[[date], list[Event]]
@@ -66,20 +67,19 @@ class Replay:
         since = self._since(now)
         due = between(self._flights, since, now)
         log.info("replaying %d flights of today at %d times the clock's speed", len(due), self._speed)
-        begun = time.monotonic()
-        for event in due:
-            self._client.wait_until(begun + (event.at - since).total_seconds() / self._speed)
+        for event, moment in zip(due, schedule([e.at for e in due], self._speed), strict=True):
+            self._client.wait_until(moment)
             self._send(event)
             self._reach(event.at)
         self._reach(now)
 
     def _round(self, number: int) -> None:
         """One pass of the faster clock over the last 24 hours, and what really comes due meanwhile."""
-        begun = time.monotonic()
-        for offset_s, event in round_of(self._flights, self._clock.now(), number):
-            self._live_until(begun + offset_s / self._speed)
+        due = round_of(self._flights, self._clock.now(), number)
+        for event, moment in zip(due, schedule([e.at for e in due], self._speed), strict=True):
+            self._live_until(moment)
             self._send(event)
-        self._live_until(begun + DAY.total_seconds() / self._speed)
+        self._live_until(time.monotonic() + QUIET_S)
 
     def _live_until(self, due_s: float) -> None:
         """Wait for a moment of the monotonic clock; send what comes due on the real one."""
@@ -144,19 +144,29 @@ def between(events_of: EventsOf, since: datetime, until: datetime) -> list[Event
     return sorted(found, key=lambda event: event.at)
 
 
-def round_of(events_of: EventsOf, now: datetime, number: int) -> list[tuple[float, Event]]:
-    """A round's flights with their offset in seconds from 24 hours before `now`: one in `ONE_IN`.
+def round_of(events_of: EventsOf, now: datetime, number: int) -> list[Event]:
+    """A round's flights over the 24 hours before `now`, in order: one in `ONE_IN`.
 
     Round n takes the flights of n weeks before, moved to these days; their ids name the round.
     """
     weeks = timedelta(weeks=number % 51 + 1)
-    since = now - DAY
     found = []
-    for event in between(events_of, since - weeks, now - weeks):
+    for event in between(events_of, now - DAY - weeks, now - weeks):
         identity = f"{event.document['id']}/round{number}"
         if zlib.crc32(identity.encode()) % ONE_IN:
             continue
         at = event.at + weeks
         document = {**event.document, "id": identity, "scheduled": at.isoformat().replace("+00:00", "Z")}
-        found.append(((at - since).total_seconds(), Event(at, document)))
+        found.append(Event(at, document))
     return found
+
+
+def schedule(times: list[datetime], speed: int) -> Iterator[float]:
+    """When (monotonic seconds) to send what belongs to `times`: the first now, gaps divided by `speed`.
+
+    A gap never lasts longer than `QUIET_S`: at night, when nothing flies, the clock jumps ahead.
+    """
+    moment = time.monotonic()
+    for before, at in zip(times[:1] + times, times, strict=False):
+        moment += min(QUIET_S, (at - before).total_seconds() / speed)
+        yield moment
