@@ -29,6 +29,7 @@ from sluiceway.lake.service import Lake
 FLUSH_BYTES = 32 * 1024 * 1024
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 60.0
+_ASK_AGAIN_S = 1.0
 _US_PER_DAY = 86_400_000_000
 _EPOCH = date(1970, 1, 1)
 
@@ -122,6 +123,7 @@ class BronzeWriter:
         self._size_bytes = 0
         self._oldest = 0.0
         self._failures = 0
+        self._gone: set[int] = set()
         self.state = BronzeWriterState(self._cursor.position, 0, 0, 0, 0, None, None, None)
 
     @property
@@ -184,8 +186,7 @@ class BronzeWriter:
     def _flush(self) -> None:
         begin, intent = self._cursor.position, self._cursor.intent
         if intent is None:
-            known = {id_: self._pipelines(id_) for id_ in {r.pipeline_id for r in self._records}}
-            slugs = {id_: slug or f"_unknown-{id_}" for id_, slug in sorted(known.items())}
+            slugs = {id_: self._slug(id_) for id_ in sorted({r.pipeline_id for r in self._records})}
             intent = Intent(self._records[-1].end, slugs)
             self._on_step("intent")
             self._cursor.save(begin, intent)
@@ -203,6 +204,16 @@ class BronzeWriter:
         self._on_step("committed")
         self._records, self._size_bytes = [], 0
         self._done(objects, events, size_bytes)
+
+    def _slug(self, pipeline_id: int) -> str:
+        found = self._pipelines(pipeline_id)
+        if found is None and pipeline_id not in self._gone:
+            # Who answers may not have heard of a new pipeline yet, and the name is for ever: ask again.
+            time.sleep(_ASK_AGAIN_S)
+            found = self._pipelines(pipeline_id)
+            if found is None:
+                self._gone.add(pipeline_id)
+        return found or f"_unknown-{pipeline_id}"
 
     def _done(self, objects: int, events: int, size_bytes: int) -> None:
         if self._failures:

@@ -142,6 +142,13 @@ def test_bytes_of_a_pipeline_that_is_gone_are_kept(lake: Lake, tmp_path: Path) -
     assert list(files(tmp_path)) == ["bronze/w1/_unknown-1/date=2026-03-14/n-0-0-1-100.parquet"]
 
 
+def test_a_pipeline_nobody_has_heard_of_yet_is_asked_for_again(lake: Lake, tmp_path: Path) -> None:
+    answers = iter([None, "orders"])
+    reader = ListReader([record(0)])
+    BronzeWriter(reader, lake, tmp_path / "c", "n", split, lambda id_: next(answers)).step(force=True)
+    assert payloads(lake, pipeline()) == expected(reader.records)
+
+
 def test_it_waits_for_time_or_size(lake: Lake, tmp_path: Path) -> None:
     reader = ListReader([record(0)])
     writer = BronzeWriter(reader, lake, tmp_path / "c", "n", split, SLUGS.get, flush_s=0.2, flush_bytes=60)
