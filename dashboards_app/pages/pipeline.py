@@ -13,7 +13,8 @@ from dashboards_app.pages.quality import expectations
 def show() -> None:
     """The pipeline named in `?slug=`."""
     slug = st.query_params.get("slug")
-    st.page_link(st.session_state["pages"]["pipelines"], label="All pipelines", icon=":material/arrow_back:")
+    with st.container(key="back"):
+        st.page_link(st.session_state["pages"]["pipelines"], label="All pipelines", icon=":material/arrow_back:")
     if not slug:
         ui.nothing("No pipeline chosen", "Choose one from the list.")
         return

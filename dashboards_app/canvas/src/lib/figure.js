@@ -109,15 +109,16 @@ export function lineTraces(answer, spec, colors, hidden, tints) {
     const faint = i >= MAX_SERIES;
     return {
       type: "scatter",
-      mode: group.x.length === 1 ? "markers" : "lines",
-      uid: group.name,
+      mode: "lines+markers",
+      uid: uidOf(group.name),
       name: group.name,
       visible: !hidden.has(group.name),
       x: timed ? group.x.map((t) => axisTime(t, answer.time?.grain)) : group.x,
       y: group.y,
       connectgaps: false,
       line: { color: faint ? tints.faint : color, width: faint ? 1 : 1.8, shape: "linear", simplify: true },
-      marker: { color, size: 6 },
+      // A value between two gaps has no line to show it.
+      marker: { color, size: group.y.map((v, k) => (lonely(group.y, k) ? 4.5 : 0)), opacity: 1 },
       ...(stacked
         ? { stackgroup: "one", fillcolor: alpha(color, 0.22), line: { color, width: 1.2 } }
         : series.length === 1 || spec.chart?.area
@@ -138,7 +139,7 @@ export function barTraces(answer, spec, colors, hidden, toneAt) {
     const shades = group.y.map((value) => toneAt(group.column, value) ?? color);
     return {
       type: "bar",
-      uid: group.name,
+      uid: uidOf(group.name),
       name: group.name,
       visible: !hidden.has(group.name),
       orientation: flat ? "h" : "v",
@@ -149,6 +150,12 @@ export function barTraces(answer, spec, colors, hidden, toneAt) {
     };
   });
 }
+
+const missing = (v) => v === null || v === undefined;
+const lonely = (values, i) => !missing(values[i]) && missing(values[i - 1]) && missing(values[i + 1]);
+
+/** Plotly builds addresses (`url(#…)`) from a trace's uid: letters and digits only. */
+const uidOf = (name) => `s${name.replace(/[^A-Za-z0-9]/gu, (c) => `_${c.codePointAt(0).toString(36)}`)}`;
 
 /** "#2563eb" with an opacity. */
 export function alpha(hex, opacity) {
@@ -165,22 +172,17 @@ export function sparkline(values, width, height, pad = 2) {
   const span = high - low || 1;
   const step = width / (values.length - 1);
   let line = "";
-  let drawing = false;
   let first = 0;
   let last = [0, 0];
   values.forEach((v, i) => {
-    if (v === null || !Number.isFinite(v)) {
-      drawing = false;
-      return;
-    }
+    if (v === null || !Number.isFinite(v)) return;
     const px = round(i * step);
     const py = round(high === low ? height / 2 : height - pad - ((v - low) / span) * (height - 2 * pad));
     if (!line) first = px;
-    line += `${drawing ? "L" : "M"}${px} ${py}`;
-    drawing = true;
+    line += `${line ? "L" : "M"}${px} ${py}`;
     last = [px, py];
   });
-  return { line, area: `${line.replaceAll("M", "L").replace("L", "M")}L${last[0]} ${height}L${first} ${height}Z`, last };
+  return { line, area: `${line}L${last[0]} ${height}L${first} ${height}Z`, last };
 }
 
 const round = (x) => Math.round(x * 100) / 100;

@@ -39,6 +39,14 @@ export function rangeToQuery(search, range) {
   return `?${query}`;
 }
 
+const GRAINS = ["1m", "5m", "15m", "1h", "1d", "1w"];
+
+/** The grain that gives a small curve about `points` values over a range of `seconds`. */
+export function grainFor(seconds, points = 40) {
+  const away = (grain) => Math.abs(Math.log(seconds / durationSeconds(grain) / points));
+  return GRAINS.reduce((best, grain) => (away(grain) < away(best) ? grain : best));
+}
+
 export const sameRange = (a, b) => a?.last === b?.last && a?.from === b?.from && a?.to === b?.to;
 
 /** [from, to] in milliseconds. */

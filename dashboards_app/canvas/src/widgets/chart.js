@@ -122,7 +122,8 @@ export class Chart {
     }
     const values = flat ? layout.xaxis : layout.yaxis;
     if (chart.format === "percent") values.tickformat = ".0%";
-    if (chart.format === "duration") Object.assign(values, durationTicks(traces));
+    if (chart.format === "duration") Object.assign(values, ticks(traces, DURATION_STEPS, "duration"));
+    if (chart.format === "bytes") Object.assign(values, ticks(traces, BYTE_STEPS, "bytes"));
     if (typeof chart.min === "number" || typeof chart.max === "number") {
       values.autorange = false;
       values.autorangeoptions = { minallowed: chart.min, maxallowed: chart.max };
@@ -201,13 +202,17 @@ export class Chart {
   }
 }
 
-/** Ticks on whole seconds, minutes, hours or days instead of "3.6k". */
-function durationTicks(traces) {
+const DURATION_STEPS = [
+  0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400,
+  21600, 43200, 86400, 172800, 604800,
+];
+const BYTE_STEPS = Array.from({ length: 50 }, (_, power) => 2 ** power);
+
+/** About four ticks on whole steps of the unit, instead of "3.6k" seconds. */
+function ticks(traces, steps, format) {
   const top = Math.max(0, ...traces.flatMap((t) => (t.orientation === "h" ? t.x : t.y).map((v) => Number(v) || 0)));
   if (top === 0) return {};
-  const steps = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400, 172800, 604800];
-  const step = steps.find((s) => top / s <= 5) ?? 604800;
-  const found = [];
-  for (let v = 0; v <= top * 1.15 + step; v += step) found.push(v);
-  return { tickvals: found, ticktext: found.map((v) => formatted(v, "duration")) };
+  const step = steps.find((s) => top / s <= 5) ?? steps.at(-1);
+  const found = Array.from({ length: Math.floor((top * 1.15) / step) + 2 }, (_, i) => i * step);
+  return { tickvals: found, ticktext: found.map((v) => formatted(v, format)) };
 }

@@ -2,7 +2,7 @@
 import { delta, parts, toneOf, formatted } from "../lib/format.js";
 import { columnIndex, sparkline, toSeries } from "../lib/figure.js";
 import { h, icon, setText, svg } from "../lib/dom.js";
-import { previous, spanName } from "../lib/time.js";
+import { bounds, grainFor, previous, spanName } from "../lib/time.js";
 
 const COURSE_EVERY_MS = 1000;
 const BEFORE_EVERY_MS = 30000;
@@ -37,7 +37,7 @@ export class Stat {
     delete whole.grain;
     const jobs = [run(whole)];
     const course = chart.sparkline && now - this.#courseAt >= COURSE_EVERY_MS;
-    if (course) jobs.push(run({ ...query, time, grain: query.grain ?? "auto" }));
+    if (course) jobs.push(run({ ...query, time, grain: query.grain ?? this.#grain(now) }));
     const [answer, found] = await Promise.all(jobs);
     this.#answer = answer;
     if (course) {
@@ -49,6 +49,11 @@ export class Stat {
       this.#beforeAt = now;
     }
     return answer;
+  }
+
+  #grain(now) {
+    const [from, to] = bounds(this.spec.query.time ?? this.context.range(), now);
+    return grainFor((to - from) / 1000);
   }
 
   isEmpty(answer) {
