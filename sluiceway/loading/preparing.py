@@ -1,14 +1,20 @@
 """From spool records to batches that are ready to be committed: split, parse, map. No database."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
+
+import polars as pl
 
 from sluiceway.catalog.contracts import Pipeline
 from sluiceway.ingestion.contracts import Position, SpoolRecord
 from sluiceway.loading.book import Entry
-from sluiceway.transforms.contracts import Arrivals, Mapped
+from sluiceway.transforms.contracts import INDEX, Arrivals, Mapped, Rejected
 from sluiceway.transforms.service import Transform, split
 from sluiceway.warehouse.contracts import CursorMove, PreparedBatch
+
+log = logging.getLogger(__name__)
 
 
 def arrivals_of(node: str, records: Iterable[SpoolRecord]) -> Arrivals:
@@ -27,13 +33,45 @@ def arrivals_of(node: str, records: Iterable[SpoolRecord]) -> Arrivals:
     return Arrivals(payloads, positions, received, headers)
 
 
-def map_arrivals(transform: Transform, arrivals: Arrivals, now: datetime) -> tuple[Arrivals, Mapped]:
-    """Expand and map; the arrivals that come back are those that the result's indices count."""
-    expanded, unsplit = transform.expand(arrivals)
-    mapped = transform.run(expanded, now, skip=frozenset(r.index for r in unsplit))
-    if unsplit:
-        mapped = Mapped(mapped.rows, sorted([*unsplit, *mapped.rejected], key=lambda r: r.index))
+def map_arrivals(
+    transform: Transform,
+    arrivals: Arrivals,
+    now: datetime,
+    *,
+    unsplit: Callable[[str], bool] = lambda position: True,
+) -> tuple[Arrivals, Mapped]:
+    """Expand and map; the arrivals that come back are those that the result's indices count.
+
+    `unsplit` tells by its position whether an arrival is yet to be expanded.
+    """
+    expanded, failed = transform.expand(arrivals, unsplit)
+    skip = frozenset(r.index for r in failed)
+    try:
+        mapped = transform.run(expanded, now, skip=skip)
+    except Exception:
+        # A fault of ours that one event brings out must not stop those behind it.
+        log.exception("mapping failed: each event is tried by itself")
+        mapped = _map_each(transform, expanded, now, skip)
+    if failed:
+        mapped = Mapped(mapped.rows, sorted([*failed, *mapped.rejected], key=lambda r: r.index))
     return expanded, mapped
+
+
+def _map_each(transform: Transform, arrivals: Arrivals, now: datetime, skip: frozenset[int]) -> Mapped:
+    rejected: list[Rejected] = []
+    frames = [transform.run(arrivals, now, skip=frozenset(range(len(arrivals)))).rows]
+    for index in range(len(arrivals)):
+        if index in skip:
+            continue
+        try:
+            found = transform.run(arrivals.take([index]), now)
+        except Exception as error:
+            reason = f"The event could not be mapped ({type(error).__name__})."
+            rejected.append(Rejected(index, "map", "mapping_failed", reason))
+            continue
+        frames.append(found.rows.with_columns(pl.lit(index, pl.UInt32).alias(INDEX)))
+        rejected += [replace(r, index=index) for r in found.rejected]
+    return Mapped(pl.concat(frames), rejected)
 
 
 def group(records: Sequence[SpoolRecord], cursors: Mapping[int, Position]) -> dict[int, list[SpoolRecord]]:

@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING
 from sluiceway.infra.database import Database, Role
 
 if TYPE_CHECKING:
-    from sluiceway.quality.contracts import Gate, SuiteSpec
+    from expectations.runner import GreatExpectationsGate
+    from sluiceway.quality.contracts import SuiteSpec
 
 
-def make_gate(database: Database) -> "Gate":
+def make_gate(database: Database) -> "GreatExpectationsGate":
     """The quality gate: Great Expectations over the suites in the database. Importing it takes seconds."""
     from expectations.runner import GreatExpectationsGate
     from sluiceway.quality.service import load_suite

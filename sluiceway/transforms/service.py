@@ -3,7 +3,7 @@
 The live path and the replay from bronze run this very code.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -44,10 +44,13 @@ class Transform:
         self._bulk = BulkMapper.make(self._plan)
         self._retention = spec.retention.silver
 
-    def expand(self, arrivals: Arrivals) -> tuple[Arrivals, list[Rejected]]:
+    def expand(
+        self, arrivals: Arrivals, wanted: Callable[[str], bool] = lambda position: True
+    ) -> tuple[Arrivals, list[Rejected]]:
         """Apply the pipeline's `source.split`: each item of the named array is an event of its own.
 
-        The item's index is `i.j`; an event without the array is rejected (and counts in the result).
+        The item's index is `i.j`; an event without the array is rejected (and counts in the result). Arrivals
+        whose position is not `wanted` stay as they are.
         """
         path = self._plan.split_path
         if path is None:
@@ -57,6 +60,11 @@ class Transform:
         origin: list[int] = []
         rejected: list[Rejected] = []
         for index, payload in enumerate(arrivals.payloads):
+            if not wanted(arrivals.positions[index]):
+                payloads.append(payload)
+                positions.append(arrivals.positions[index])
+                origin.append(index)
+                continue
             items = None if len(payload) > self._plan.max_event_bytes else _raw_items(payload, path.keys)
             if items is None:
                 reason = f"There is no array at {path.text} to take events from."

@@ -71,3 +71,25 @@ class CommittedBatch:
     last_seq: int | None
     min_event_time: datetime | None
     max_event_time: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of receipt, [`begin`, `end`), and the oldest event time that silver still keeps."""
+
+    begin: datetime
+    end: datetime
+    oldest: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """What replacing a span's rows did: `removed` went, `rows` came. `batch_id` is None if it was held."""
+
+    batch_id: int | None
+    verdict: Verdict
+    removed: int
+    rows: int
+    samples: int
+    duplicates: int
+    dead_letters: int

@@ -36,6 +36,13 @@ def quarantine(rows: pl.DataFrame, verdict: GateVerdict) -> tuple[pl.DataFrame, 
     return rows.filter(pl.Series(keep)), failed
 
 
+def released(verdict: GateVerdict) -> GateVerdict:
+    """The verdict on rows that a person lets go on: they are not held again, but each must pass by itself."""
+    if verdict.verdict != "hold":
+        return verdict
+    return replace(verdict, verdict="quarantine" if verdict.failing else "warn")
+
+
 def dead_letters(
     batch: PreparedBatch, rejected: Sequence[Rejected], verdict: Verdict
 ) -> list[dict[str, Any]]:

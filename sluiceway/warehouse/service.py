@@ -5,7 +5,7 @@ series, event ids, dead letters, dirty buckets, quality results, the pipeline's 
 the notification; all or nothing. `docs/adr/0003-loader.md` says why this is exactly once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -22,11 +22,11 @@ from sluiceway.infra.database import Database
 from sluiceway.ingestion.contracts import Position
 from sluiceway.quality.contracts import Gate, GateVerdict, Verdict
 from sluiceway.transforms.contracts import INDEX, Rejected
-from sluiceway.warehouse import repository
-from sluiceway.warehouse.contracts import EPOCH, CommittedBatch, PreparedBatch, Progress
+from sluiceway.warehouse import letters, replacing, repository
+from sluiceway.warehouse.contracts import EPOCH, CommittedBatch, PreparedBatch, Progress, Replaced, Span
 from sluiceway.warehouse.encoding import SAMPLE_COLUMNS, samples_to_binary, to_csv
 from sluiceway.warehouse.errors import CursorMoved, PipelineGone
-from sluiceway.warehouse.judgement import dead_letters, quarantine
+from sluiceway.warehouse.judgement import dead_letters, quarantine, released
 from sluiceway.warehouse.leaves import Leaves
 from sluiceway.warehouse.samples import SampleBlock, Series, SeriesBook, by_month, make_samples
 from sluiceway.warehouse.schema import EVENT_KEYS, SAMPLES, partition_of
@@ -68,10 +68,16 @@ class Warehouse:
         self.leaves.forget()
         self._series.known.clear()
 
-    def commit(self, connection: Connection, batch: PreparedBatch) -> CommittedBatch | None:
+    def commit(
+        self,
+        connection: Connection,
+        batch: PreparedBatch,
+        also: Callable[[Connection, Judged], None] | None = None,
+    ) -> CommittedBatch | None:
         """The whole batch in one transaction; None if the cursor says that it has been committed before.
 
-        Raises `CursorMoved`, `PipelineGone`, and psycopg's errors; then nothing has happened.
+        `also` is done in the same transaction. Raises `CursorMoved`, `PipelineGone`, and psycopg's errors;
+        then nothing has happened.
         """
         self.ensure_leaves(batch)
         with connection.transaction():
@@ -81,6 +87,8 @@ class Warehouse:
                 return None
             judged = self.judge(connection, batch)
             committed, series = self._write(connection, batch, judged, state.last_seq)
+            if also is not None:
+                also(connection, judged)
         self._series.remember(series)
         return committed
 
@@ -115,6 +123,64 @@ class Warehouse:
             raise CursorMoved(f"The cursor of {move.node} is inside the batch {batch.name}.")
         return state
 
+    def replace_rows(self, connection: Connection, batch: PreparedBatch, span: Span) -> Replaced:
+        """Put the batch's rows in the place of those received in `span`, in one transaction.
+
+        `replacing` says which rows stay. Raises `PipelineGone` and psycopg's errors; then nothing happened.
+        """
+        pipeline = batch.pipeline
+        self.ensure_leaves(batch)
+        with connection.transaction():
+            repository.begin(connection, pipeline.workspace_id, pipeline.id)
+            state = self._state(connection, batch)
+            assert state is not None
+            plan = replacing.plan(connection, batch, span)
+            verdict = self.ask_gate(pipeline, plan.rows)
+            self._record(connection, batch, verdict)
+            if verdict.verdict == "hold":
+                return Replaced(None, "hold", 0, 0, 0, plan.duplicates, 0)
+            rows, failed = quarantine(plan.rows, verdict)
+            judged = Judged(rows, verdict, [*plan.rejected, *failed], plan.duplicates)
+            replaced, series = self._swap(connection, batch, judged, plan.old, span, state.last_seq)
+        self._series.remember(series)
+        return replaced
+
+    def _swap(
+        self,
+        connection: Connection,
+        batch: PreparedBatch,
+        judged: Judged,
+        old: pl.DataFrame,
+        span: Span,
+        last_seq: int,
+    ) -> tuple[Replaced, list[Series]]:
+        pipeline, rows = batch.pipeline, judged.rows
+        seqs, fresh = replacing.keep_seqs(rows, old, last_seq)
+        samples, series = make_samples(pipeline, rows, seqs)
+        values = _batch_values(batch, judged, seqs, 0 if samples is None else len(samples))
+        values["batch_id"] = repository.insert_batch(connection, values)
+        if len(old):
+            replacing.remove(connection, pipeline, span, old)
+        self._insert(connection, pipeline, rows, seqs, values["batch_id"], samples, series)
+        times = pl.concat([old["event_time"], rows["event_time"]])
+        if len(times):
+            self.mark_dirty(connection, pipeline, times)
+        if judged.rejected:
+            repository.insert_dead_letters(connection, dead_letters(batch, judged.rejected, judged.outcome))
+        letters.mark_retried(connection, pipeline.id, rows["position"].to_list())
+        state = {**values, "rows": len(rows) - len(old), "duplicates": 0, "dead_letters": 0}
+        repository.update_state(connection, {**state, "last_seq": last_seq + fresh})
+        if len(times):
+            moved = {**values, "min_event_time": times.min(), "max_event_time": times.max()}
+            new = (last_seq + 1, last_seq + fresh) if fresh else None
+            text = announcement(pipeline, moved, self._clock.now(), new)
+            repository.notify(connection, text)
+        done = Replaced(
+            values["batch_id"], judged.outcome, len(old), len(rows), values["samples"],
+            judged.duplicates, len(judged.rejected),
+        )  # fmt: skip
+        return done, series
+
     def judge(self, connection: Connection, batch: PreparedBatch) -> Judged:
         """Drop duplicates (in the batch, then of silver), and let the gate decide about the rest."""
         rows = batch.mapped.rows
@@ -132,6 +198,8 @@ class Warehouse:
         duplicates = mapped - len(rows)
         ahead = batch.verdict if duplicates == 0 else None
         verdict = ahead or self.ask_gate(batch.pipeline, rows)
+        if batch.origin == "retry":
+            verdict = released(verdict)
         kept, failed = quarantine(rows, verdict)
         return Judged(kept, verdict, [*rejected, *failed], duplicates)
 
@@ -151,18 +219,45 @@ class Warehouse:
         samples, series = make_samples(pipeline, rows, seqs)
         values = _batch_values(batch, judged, seqs, 0 if samples is None else len(samples))
         batch_id = repository.insert_batch(connection, values)
+        self._insert(connection, pipeline, rows, seqs, batch_id, samples, series)
         if len(rows):
-            self.write_rows(connection, pipeline, rows, seqs, batch_id)
-            self.write_keys(connection, pipeline, rows)
             self.mark_dirty(connection, pipeline, rows["event_time"])
+        self._bookkeep(connection, batch, judged, {**values, "batch_id": batch_id}, last_seq)
+        names = CommittedBatch.__dataclass_fields__
+        return CommittedBatch(**{name: ({**values, "batch_id": batch_id})[name] for name in names}), series
+
+    def _insert(
+        self,
+        connection: Connection,
+        pipeline: Pipeline,
+        rows: pl.DataFrame,
+        seqs: npt.NDArray[np.int64],
+        batch_id: int,
+        samples: SampleBlock | None,
+        series: list[Series],
+    ) -> None:
+        if rows.is_empty():
+            return
+        self.write_rows(connection, pipeline, rows, seqs, batch_id)
+        self.write_keys(connection, pipeline, rows)
         if samples is not None:
             fresh = self._series.fresh(series)
             if fresh:
                 repository.insert_series(connection, pipeline.workspace_id, pipeline.id, fresh)
             self.write_samples(connection, pipeline, samples)
-        self._bookkeep(connection, batch, judged, {**values, "batch_id": batch_id}, last_seq)
-        names = CommittedBatch.__dataclass_fields__
-        return CommittedBatch(**{name: ({**values, "batch_id": batch_id})[name] for name in names}), series
+
+    def _record(self, connection: Connection, batch: PreparedBatch, verdict: GateVerdict) -> None:
+        pipeline = batch.pipeline
+        if verdict.outcomes:
+            repository.add_results(
+                connection,
+                workspace_id=pipeline.workspace_id,
+                pipeline_id=pipeline.id,
+                suite=pipeline.spec.quality.suite if pipeline.spec.quality else "",
+                origin="replay" if batch.origin == "replay" else "live",
+                at=self._clock.now(),
+                outcomes=verdict.outcomes,
+            )
 
     def _bookkeep(
         self,
@@ -179,24 +274,19 @@ class Warehouse:
             if judged.rejected:
                 letters = dead_letters(batch, judged.rejected, judged.outcome)
                 repository.insert_dead_letters(connection, letters)
-            if judged.verdict.outcomes:
-                repository.add_results(
-                    connection,
-                    workspace_id=pipeline.workspace_id,
-                    pipeline_id=pipeline.id,
-                    suite=pipeline.spec.quality.suite if pipeline.spec.quality else "",
-                    origin="replay" if batch.origin == "replay" else "live",
-                    at=now,
-                    outcomes=judged.verdict.outcomes,
-                )
-            repository.update_state(connection, {**values, "last_seq": values["last_seq"] or last_seq})
+            self._record(connection, batch, judged.verdict)
+            state = {**values, "last_seq": values["last_seq"] or last_seq}
+            if batch.origin == "retry":
+                state["dead_letters"] = 0  # they have been counted when they came in
+            repository.update_state(connection, state)
             if batch.cursor is not None:
                 repository.advance(connection, pipeline.workspace_id, pipeline.id, batch.cursor)
             if judged.outcome == "hold":
                 payload = {"pipeline_id": pipeline.id, "batch_id": values["batch_id"]}
                 repository.add_outbox(connection, pipeline.workspace_id, "gate.held", payload)
             if values["rows"]:
-                repository.notify(connection, announcement(pipeline, values, now))
+                new = (values["first_seq"], values["last_seq"])
+                repository.notify(connection, announcement(pipeline, values, now, new))
 
     def write_rows(
         self,
@@ -299,15 +389,17 @@ class Warehouse:
         return None
 
 
-def announcement(pipeline: Pipeline, values: dict[str, Any], now: datetime) -> str:
-    """The notification of new rows, as JSON of less than 7 kB."""
+def announcement(
+    pipeline: Pipeline, values: dict[str, Any], now: datetime, seqs: tuple[int, int] | None
+) -> str:
+    """The notification of new rows, as JSON of less than 7 kB. `seqs`: first and last new one, if any is."""
     return orjson.dumps(
         {
             "t": "batch",
             "w": pipeline.workspace_id,
             "p": pipeline.id,
             "s": pipeline.slug,
-            "seq": [values["first_seq"], values["last_seq"]],
+            "seq": seqs,
             "n": values["rows"],
             "min": values["min_event_time"],
             "max": values["max_event_time"],
@@ -335,8 +427,8 @@ def _batch_values(
         "duplicates": judged.duplicates,
         "dead_letters": len(judged.rejected),
         "size_bytes": batch.size_bytes,
-        "first_seq": int(seqs[0]) if len(seqs) else None,
-        "last_seq": int(seqs[-1]) if len(seqs) else None,
+        "first_seq": int(seqs.min()) if len(seqs) else None,
+        "last_seq": int(seqs.max()) if len(seqs) else None,
         "min_event_time": times.min(),
         "max_event_time": times.max(),
         "min_received_at": EPOCH + timedelta(microseconds=min(received)),

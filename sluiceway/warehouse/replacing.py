@@ -1,0 +1,150 @@
+"""Replaces the rows of one pipeline and day of receipt by rows derived again, in one transaction.
+
+What stays as it is: rows that a person corrected (a retry's), rows whose events are not in the bronze that
+was read (not flushed yet, or past bronze's retention), and everything older than silver is kept. An event
+that stays keeps its seq, so that nobody who follows the pipeline is told of it twice.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from psycopg import sql
+
+from sluiceway.catalog.contracts import Pipeline
+from sluiceway.transforms.contracts import Rejected
+from sluiceway.warehouse import letters
+from sluiceway.warehouse.contracts import PreparedBatch, Span
+from sluiceway.warehouse.repository import Connection
+
+_TIME = pl.Datetime("us", "UTC")
+_OLD: dict[str, Any] = {
+    "seq": pl.Int64,
+    "event_id": pl.String,
+    "event_time": _TIME,
+    "position": pl.String,
+    "origin": pl.String,
+}
+_REPLACED = "replaced_rows"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`rows` come (before the gate), `old` ones go, `rejected` become dead letters."""
+
+    rows: pl.DataFrame
+    old: pl.DataFrame
+    rejected: list[Rejected]
+    duplicates: int
+
+
+def plan(connection: Connection, batch: PreparedBatch, span: Span) -> Plan:
+    """Decide what stays, goes and comes. Under the pipeline's lock."""
+    pipeline, arrivals = batch.pipeline, batch.arrivals
+    present = find_rows(connection, pipeline, span)
+    corrected = pl.col("origin") == "retry"
+    again = pl.col("position").is_in(arrivals.positions) & ~corrected
+    old, stay = present.filter(again), present.filter(~again)
+    settled = set(present.filter(corrected)["position"])
+    settled |= letters.find_discarded(connection, pipeline.id, span.begin, span.end)
+    rows = batch.mapped.rows
+    if settled:
+        rows = rows.filter(~pl.col("position").is_in(list(settled)))
+    candidates = len(rows)
+    rows = rows.sort("received_at", maintain_order=True)
+    rows = rows.unique(subset="event_id", keep="first", maintain_order=True)
+    taken = set(stay["event_id"])
+    taken |= find_elsewhere(connection, pipeline, span, rows["event_id"].to_list())
+    if taken:
+        rows = rows.filter(~pl.col("event_id").is_in(list(taken)))
+    rejected = [r for r in batch.mapped.rejected if arrivals.positions[r.index] not in settled]
+    return Plan(rows, old, rejected, candidates - len(rows))
+
+
+def find_rows(connection: Connection, pipeline: Pipeline, span: Span) -> pl.DataFrame:
+    """seq, event_id, event_time, position and origin of the rows received in the span."""
+    rows = connection.execute(
+        sql.SQL(
+            "SELECT s.seq, s.event_id, s.event_time, s.position, coalesce(b.origin, 'live') FROM {} s"
+            " LEFT JOIN silver.batches b ON b.id = s.batch_id"
+            " WHERE s.received_at >= %s AND s.received_at < %s AND s.event_time >= %s"
+        ).format(sql.Identifier("silver", pipeline.silver_table)),
+        (span.begin, span.end, span.oldest or datetime.min.replace(tzinfo=span.begin.tzinfo)),
+    ).fetchall()
+    return pl.DataFrame(rows, schema=_OLD, orient="row")
+
+
+def find_elsewhere(connection: Connection, pipeline: Pipeline, span: Span, ids: Sequence[str]) -> set[str]:
+    """Those of `ids` that silver has from another time of receipt within the de-duplication window."""
+    window = pipeline.spec.dedupe.window
+    connection.execute("CREATE TEMP TABLE replay_ids (event_id text) ON COMMIT DROP")
+    with connection.cursor() as cursor, cursor.copy("COPY replay_ids FROM STDIN") as copy:
+        for event_id in ids:
+            copy.write_row((event_id,))
+    rows = connection.execute(
+        sql.SQL(
+            "SELECT s.event_id FROM {} s JOIN replay_ids USING (event_id)"
+            " WHERE (s.received_at < %s OR s.received_at >= %s)"
+            " AND s.received_at >= %s AND s.received_at < %s"
+        ).format(sql.Identifier("silver", pipeline.silver_table)),
+        (span.begin, span.end, span.begin - window, span.end + window),
+    )
+    return {row[0] for row in rows.fetchall()}
+
+
+def remove(connection: Connection, pipeline: Pipeline, span: Span, old: pl.DataFrame) -> None:
+    """Take away rows, their samples and their event ids."""
+    connection.execute(
+        sql.SQL("CREATE TEMP TABLE {} (seq bigint, event_id text) ON COMMIT DROP").format(
+            sql.Identifier(_REPLACED)
+        )
+    )
+    statement = sql.SQL("COPY {} FROM STDIN").format(sql.Identifier(_REPLACED))
+    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+        for row in old.select("seq", "event_id").iter_rows():
+            copy.write_row(row)
+    connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(_REPLACED)))
+    first, last = old["event_time"].min(), old["event_time"].max()
+    names: dict[str, Any] = {
+        "silver": sql.Identifier("silver", pipeline.silver_table),
+        "replaced": sql.Identifier(_REPLACED),
+    }
+    connection.execute(
+        sql.SQL(
+            "DELETE FROM {silver} s USING {replaced} r"
+            " WHERE s.seq = r.seq AND s.event_time >= %s AND s.event_time <= %s"
+        ).format(**names),
+        (first, last),
+    )
+    connection.execute(
+        sql.SQL(
+            "DELETE FROM silver.samples s USING {replaced} r"
+            " WHERE s.pipeline_id = %s AND s.seq = r.seq AND s.ts >= %s AND s.ts <= %s"
+        ).format(**names),
+        (pipeline.id, first, last),
+    )
+    connection.execute(
+        sql.SQL(
+            "DELETE FROM silver.event_keys k USING {replaced} r"
+            " WHERE k.pipeline_id = %s AND k.event_id = r.event_id AND k.seen_at >= %s AND k.seen_at < %s"
+        ).format(**names),
+        (pipeline.id, span.begin, span.end),
+    )
+
+
+def keep_seqs(rows: pl.DataFrame, old: pl.DataFrame, last_seq: int) -> tuple[npt.NDArray[np.int64], int]:
+    """The seq of each row: the one its event had, else the next ones; and how many are new."""
+    known = dict(old.select("event_id", "seq").iter_rows())
+    seqs = np.empty(len(rows), dtype=np.int64)
+    fresh = 0
+    for number, event_id in enumerate(rows["event_id"]):
+        seq = known.get(event_id)
+        if seq is None:
+            fresh += 1
+            seq = last_seq + fresh
+        seqs[number] = seq
+    return seqs, fresh
