@@ -179,7 +179,7 @@ def list_results(
     )
 
 
-@router.get("/summary", summary="Expectations of a pipeline over time")
+@router.get("/summary", summary="Expectations of a pipeline over time", responses=problem_responses((404,)))
 def summarise(
     services: Services,
     caller: MayRead,

@@ -1,6 +1,7 @@
 """Rules that hold for every route, found by walking the OpenAPI document and the application."""
 
 import re
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -82,7 +83,7 @@ def test_an_ingest_key_reads_nothing(world) -> None:
 
 def test_roles_only_grow() -> None:
     order = [MemberRole.VIEWER, MemberRole.ANALYST, MemberRole.EDITOR, MemberRole.ADMIN, MemberRole.OWNER]
-    for low, high in zip(order, order[1:], strict=False):
+    for low, high in pairwise(order):
         assert permissions_of_role(low) < permissions_of_role(high)
     assert permissions_of_role(MemberRole.OWNER) == frozenset(Permission)
 
