@@ -3,7 +3,7 @@
 import dagster as dg
 
 from orchestration.defs.bronze.assets import bronze_asset
-from orchestration.defs.gold.assets import dbt_resource, gold_assets
+from orchestration.defs.gold.assets import dbt_resources, gold_assets
 from orchestration.defs.maintenance.schedules import compaction_schedule, fixed_schedules, retention
 from orchestration.defs.silver.assets import samples_spec, silver_asset
 from orchestration.defs.silver.checks import silver_checks
@@ -34,6 +34,10 @@ def build_definitions(platform: Platform | None = None) -> dg.Definitions:
         jobs=[retention],
         sensors=[streaming_sensor(pipelines, names)],
         schedules=[*schedules, *(fixed_schedules(pipelines, gold=bool(gold)))],
-        resources={"platform": platform, "dbt": dbt_resource(platform), **s3_resources(platform.settings)},
+        resources={
+            "platform": platform,
+            **(dbt_resources(platform) if gold else {}),
+            **s3_resources(platform.settings),
+        },
         executor=dg.in_process_executor,
     )

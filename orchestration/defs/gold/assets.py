@@ -18,8 +18,6 @@ from dagster_dbt import (
 
 from orchestration.resources import DBT_PROJECT, Platform
 
-DBT_ENVIRONMENT = {"DBT_SEND_ANONYMOUS_USAGE_STATS": "False", "DO_NOT_TRACK": "1"}
-
 
 class Translator(DagsterDbtTranslator):
     """dbt's schemas are our layers."""
@@ -46,9 +44,8 @@ def gold_assets(platform: Platform) -> list[dg.AssetsDefinition]:
     return [gold]
 
 
-def dbt_resource(platform: Platform) -> DbtCliResource:
+def dbt_resources(platform: Platform) -> dict[str, DbtCliResource]:
+    """dbt's command line on the project, with this installation's profile, manifest and logs."""
     home = platform.dbt_home
-    return DbtCliResource(
-        project_dir=DbtProject(project_dir=DBT_PROJECT, target_path=home / "target", profiles_dir=home),
-        profiles_dir=str(home),
-    )
+    project = DbtProject(project_dir=DBT_PROJECT, target_path=home / "target", profiles_dir=home)
+    return {"dbt": DbtCliResource(project_dir=project, profiles_dir=str(home))}
