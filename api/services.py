@@ -35,7 +35,7 @@ class ApiServices:
     broker: "LiveBroker | None" = None
     lake: "Lake | None" = None
     gate: "Callable[[], Gate] | None" = None
-    """Makes the gate when a retry first needs it: Great Expectations takes seconds to import."""
+    """Gives the gate that judges retried events; it may be used from several threads."""
     check_suite: "SuiteChecker | None" = None
     """What the quality engine has against a suite; it may import the engine when first called."""
     stopping: asyncio.Event = field(default_factory=asyncio.Event)

@@ -15,7 +15,6 @@ from api.pagination import CursorParameter, Page, decode, page
 from sluiceway.identity.contracts import Caller
 from sluiceway.identity.permissions import Permission
 from sluiceway.kit.errors import Unavailable
-from sluiceway.loading.retry import retry_dead_letters
 from sluiceway.quality import service
 from sluiceway.quality.contracts import DeadLetter
 
@@ -213,6 +212,9 @@ def _get(services: Services, caller: Caller, letter_id: UUID) -> DeadLetter:
 def _retry(
     services: Services, caller: Caller, ids: Sequence[UUID], payloads: Mapping[UUID, bytes]
 ) -> Retried:
+    # Brings polars with it, which no other route needs.
+    from sluiceway.loading.retry import retry_dead_letters
+
     if services.gate is None:
         raise Unavailable("This process has no gate to judge events with.")
     result = retry_dead_letters(

@@ -107,4 +107,4 @@ def get_replay(services: Services, caller: MayRead, replay_id: UUID) -> ReplayOu
 def _out(replay: jobs.Replay) -> ReplayOut:
     names = set(ReplayOut.model_fields) - {"from_", "to"}
     values = {name: getattr(replay, name) for name in names}
-    return ReplayOut(from_=replay.from_day, to=replay.to_day, **values)
+    return ReplayOut.model_validate({"from": replay.from_day, "to": replay.to_day, **values})

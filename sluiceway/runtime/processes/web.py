@@ -7,8 +7,9 @@ the app's part; an ingest process imports neither.
 import asyncio
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
@@ -26,8 +27,11 @@ from sluiceway.live.service import LiveBroker
 from sluiceway.runtime.processes.entry import run
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from sluiceway.catalog.contracts import Pipeline
     from sluiceway.kit.errors import FieldError
-    from sluiceway.quality.contracts import Gate, SuiteSpec
+    from sluiceway.quality.contracts import Gate, GateVerdict, SuiteSpec
 
 GRACE_S = 3
 KEEP_ALIVE_S = 30
@@ -67,7 +71,9 @@ def build(settings: Settings, parts: frozenset[Part] = ALL_PARTS) -> tuple[ASGIA
         lifespans.append(events.lifespan)
     if "api" in parts:
         services.broker = LiveBroker(database)
-        services.gate = _gate_maker(database)
+        gate = SharedGate(database)
+        services.gate = lambda: gate
+        services.broker.on("suite", lambda _: gate.invalidate())
         services.check_suite = _check_suite
         lifespans.append(_broker(services.broker))
     if "app" in parts:
@@ -148,17 +154,28 @@ async def _threads(_app: object) -> AsyncIterator[None]:
     yield
 
 
-def _gate_maker(database: Database) -> "Callable[[], Gate]":
-    made: list[Gate] = []
+class SharedGate:
+    """The quality gate for retries, made when the first comes: Great Expectations takes seconds to import.
 
-    def make() -> "Gate":
-        from sluiceway.runtime.container import make_gate
+    One check at a time, as gates are used; told when a suite changes.
+    """
 
-        if not made:
-            made.append(make_gate(database))
-        return made[0]
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._lock = Lock()
+        self._made: Gate | None = None
 
-    return make
+    def check(self, pipeline: "Pipeline", frame: "pd.DataFrame") -> "GateVerdict":
+        with self._lock:
+            if self._made is None:
+                from sluiceway.runtime.container import make_gate
+
+                self._made = make_gate(self._database)
+            return self._made.check(pipeline, frame)
+
+    def invalidate(self) -> None:
+        if self._made is not None:
+            self._made.invalidate()
 
 
 def _check_suite(spec: "SuiteSpec") -> "list[FieldError]":

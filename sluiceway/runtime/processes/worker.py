@@ -16,14 +16,17 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import httpx
 
 from sluiceway.catalog.service import Catalog
+from sluiceway.infra.clock import SystemClock
 from sluiceway.infra.connect import open_database
 from sluiceway.infra.database import Database, Role
 from sluiceway.infra.outbox import Handler, OutboxMessage, OutboxWorker, sweep
 from sluiceway.infra.settings import Settings
+from sluiceway.loading.jobs import TOPIC, run_replay
 from sluiceway.runtime.accounts import ensure_key
 from sluiceway.runtime.dagster_home import reload_code_location
 from sluiceway.runtime.gold import build_gold
@@ -36,6 +39,7 @@ log = logging.getLogger(__name__)
 
 HEALTH = "platform-health"
 OUTBOX_EVERY_S = 1.0
+REPLAYS_EVERY_S = 2.0
 HEALTH_EVERY_S = 5.0
 GOLD_EVERY_S = 60.0
 PARTITIONS_EVERY_S = 3600.0
@@ -90,9 +94,12 @@ def main(settings: Settings) -> int:
     stop = stop_event()
     database = open_database(settings, pool_size=4)
     outbox = OutboxWorker(database, f"{settings.node}-worker", handlers(settings, database))
+    # Apart from the others: a replay may take hours.
+    replays = OutboxWorker(database, f"{settings.node}-replays", {TOPIC: replay_handler(settings, database)})
     health = HealthReporter(settings, database)
     jobs = [
         Job("outbox", OUTBOX_EVERY_S, lambda: _drain(outbox, stop)),
+        Job("replays", REPLAYS_EVERY_S, lambda: _replay_one(replays, stop)),
         Job("health", HEALTH_EVERY_S, health.report),
         Job("partitions", PARTITIONS_EVERY_S, lambda: _keep_house(database)),
         Job("gold", GOLD_EVERY_S, lambda: _refresh_gold(database)),
@@ -117,6 +124,29 @@ def handlers(settings: Settings, database: Database) -> dict[str, Handler]:
         log.warning("%s in workspace %d: %s", message.topic, message.workspace_id, message.payload)
 
     return {"catalog.changed": rebuild, "suite.changed": rebuild, "gate.held": note}
+
+
+def _replay_one(replays: OutboxWorker, stop: threading.Event) -> None:
+    while not stop.is_set() and replays.work(limit=1):
+        pass
+
+
+def replay_handler(settings: Settings, database: Database) -> Handler:
+    """Runs a replay that the API was asked for. The lake and the gate are opened when the first one comes."""
+
+    def handle(message: OutboxMessage) -> None:
+        from functools import partial
+
+        from sluiceway.lake.service import Lake
+        from sluiceway.loading.replay import replay_day
+        from sluiceway.runtime.container import make_gate
+
+        bound = partial(replay_day, database, Lake(settings), make_gate(database))
+        replay_id = UUID(message.payload["replay_id"])
+        done = run_replay(database, message.workspace_id, replay_id, bound, SystemClock())
+        log.info("replay of %s: %s, %d days, %d rows", done.pipeline, done.state, done.days_done, done.rows)
+
+    return handle
 
 
 def _drain(outbox: OutboxWorker, stop: threading.Event) -> None:

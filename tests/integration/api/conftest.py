@@ -1,4 +1,4 @@
-"""The application over a database of the test's own, and clients that speak to it as people and programs do."""
+"""The application over a database of the test's own, and clients that speak to it as people and programs."""
 
 import re
 from collections.abc import Callable, Iterator

@@ -18,7 +18,10 @@ SUITE = """\
 kind: Suite
 name: orders
 expectations:
-  - {name: positive, type: expect_column_values_to_be_between, kwargs: {column: amount, min_value: 0}, on_failure: quarantine}
+  - name: positive
+    type: expect_column_values_to_be_between
+    kwargs: {column: amount, min_value: 0}
+    on_failure: quarantine
 """
 
 

@@ -14,7 +14,8 @@ def test_paths_of_this_site_are_kept(path: str) -> None:
     "path",
     [
         None, "", "dashboard", "//evil.example", "/\\evil.example", "\\\\evil.example", "https://evil.example",
-        "javascript:alert(1)", "/\t/evil.example", "/a\nb", "/sign-in", "/sign-out", "/v1/keys", "/" + "a" * 3000,
+        "javascript:alert(1)", "/\t/evil.example", "/a\nb", "/sign-in", "/sign-out", "/v1/keys",
+        "/" + "a" * 3000,
     ],
 )  # fmt: skip
 def test_everything_else_leads_home(path: str | None) -> None:
