@@ -162,6 +162,9 @@ class CompiledSuite:
 
         self.spec = spec
         self._engine = PandasExecutionEngine(caching=False)
+        self._filtered: dict[str, pd.DataFrame] = {}
+        self._filter = self._engine._apply_row_condition_filter
+        self._engine._apply_row_condition_filter = self._filter_once
         self._expectations = [(item, build(item)) for item in spec.expectations]
         self._plans: dict[tuple[Any, ...], _Plan] = {}
 
@@ -181,7 +184,15 @@ class CompiledSuite:
                 if all_sizes or len(frame) >= step.spec.min_rows
             ]
         finally:
+            self._filtered.clear()
             self._engine.load_batch_data(_BATCH, frame.iloc[:0])
+
+    def _filter_once(self, data: "pd.DataFrame", condition: Any, domain: dict[str, Any]) -> "pd.DataFrame":
+        """The rows a row condition is about. Every metric asks again, and parsing costs more than finding."""
+        key = repr(condition)
+        if key not in self._filtered:
+            self._filtered[key] = self._filter(data, condition, domain)
+        return self._filtered[key]
 
     def _plan(self, frame: "pd.DataFrame") -> _Plan:
         shape = tuple(zip(map(str, frame.columns), map(str, frame.dtypes), strict=True))

@@ -1,8 +1,9 @@
 """Bronze rows as Arrow and Parquet: one row per event, payload as received. Bytes in memory only."""
 
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -27,26 +28,31 @@ _ZSTD_LEVEL = 3
 Split = Callable[[Form, bytes], Sequence[bytes]]
 
 
-def rows_of(node: str, records: Iterable[SpoolRecord], split: Split) -> pa.Table:
+def rows_of(node: str, records: Sequence[SpoolRecord], split: Split) -> pa.Table:
     """The events of some records, in order."""
-    segments: list[int] = []
-    offsets: list[int] = []
-    indices: list[int] = []
-    received: list[int] = []
-    headers: list[str] = []
     payloads: list[bytes] = []
+    counts: list[int] = []
     for record in records:
         events = split(record.form, record.body)
-        count = len(events)
         payloads.extend(events)
-        indices.extend(range(count))
-        segments.extend([record.position.segment] * count)
-        offsets.extend([record.position.offset] * count)
-        received.extend([record.received_us] * count)
-        headers.extend([orjson.dumps(record.headers, option=orjson.OPT_SORT_KEYS).decode()] * count)
-    columns = [[node] * len(indices), segments, offsets, indices, received, headers, payloads]
-    arrays = [pa.array(values, field.type) for values, field in zip(columns, SCHEMA, strict=True)]
-    return pa.Table.from_arrays(arrays, schema=SCHEMA)
+        counts.append(len(events))
+    # A record's own values are the same for each of its events: repeated by numpy, not by a loop.
+    of_record = np.repeat(np.arange(len(records)), counts)
+    firsts = np.repeat(np.cumsum(counts) - counts, counts)
+    own = np.array(
+        [(r.position.segment, r.position.offset, r.received_us) for r in records], dtype=np.int64
+    ).reshape(-1, 3)[of_record]
+    headers = pa.array([orjson.dumps(r.headers, option=orjson.OPT_SORT_KEYS).decode() for r in records])
+    columns = [
+        pa.repeat(pa.scalar(node), len(payloads)),
+        pa.array(own[:, 0]),
+        pa.array(own[:, 1]),
+        pa.array((np.arange(len(payloads)) - firsts).astype(np.int32)),
+        pa.array(own[:, 2]).cast(SCHEMA.field("received_at").type),
+        headers.cast(pa.string()).take(pa.array(of_record)),
+        pa.array(payloads, pa.binary()),
+    ]
+    return pa.Table.from_arrays(columns, schema=SCHEMA)
 
 
 class ParquetBytes:
