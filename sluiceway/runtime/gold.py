@@ -57,7 +57,7 @@ def build_gold(
     Safe to call at every start and after every applied pipeline: several processes take turns, and the
     second finds nothing left to do. Raises `GoldNotBuilt` with dbt's own message.
     """
-    profiles = write_profiles(settings, database, project)
+    profiles = write_profiles(settings, database)
     with _turn(database) as connection:
         checksum = _checksum(connection, project)
         manifest = profiles / "target" / "manifest.json"

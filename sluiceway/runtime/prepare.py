@@ -111,16 +111,18 @@ def _dagster(settings: Settings, database: Database) -> dict[str, list[str]]:
 
     port = settings.dagster_code_port or free_port()
     write_dagster_home(settings, database)
-    write_workspace(settings, port)
+    write_workspace(settings, port, settings.dagster_code_host)
     return commands(settings, port)
 
 
 def build_gold(settings: Settings, messages: Messages) -> None:
     """Have dbt bring gold up to date, if anything changed."""
-    from sluiceway.runtime import gold
+    from sluiceway.runtime import gold, profiles
 
     with messages.step("gold, built by dbt") as notes:
-        build = gold.build_gold(settings, open_database(settings))
+        database = open_database(settings)
+        profiles.write_profiles(settings, database, checkout=profiles.DBT_PROJECT)
+        build = gold.build_gold(settings, database)
         if not build.ran:
             notes.append("nothing changed")
 

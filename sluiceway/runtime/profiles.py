@@ -16,14 +16,17 @@ from sluiceway.infra.settings import Settings
 DBT_PROJECT = Path(__file__).parents[2] / "dbt_project"
 
 
-def write_profiles(settings: Settings, database: Database, project: Path = DBT_PROJECT) -> Path:
-    """Write `profiles.yml`; returns the folder it is in under the data folder (dbt's `--profiles-dir`)."""
+def write_profiles(settings: Settings, database: Database, checkout: Path | None = None) -> Path:
+    """Write `profiles.yml`; returns the folder it is in under the data folder (dbt's `--profiles-dir`).
+
+    With `checkout` (a dbt project's folder) also there, if it can be written and is no installed copy.
+    """
     folder = settings.home / "dbt"
     folder.mkdir(parents=True, exist_ok=True)
     document = yaml.safe_dump(profile(database), sort_keys=False)
     _write(folder / "profiles.yml", document)
-    if project.is_dir() and os.access(project, os.W_OK) and (project.parent / ".git").exists():
-        _write(project / "profiles.yml", document)
+    if checkout is not None and os.access(checkout, os.W_OK) and (checkout.parent / ".git").exists():
+        _write(checkout / "profiles.yml", document)
     return folder
 
 

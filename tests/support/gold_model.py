@@ -90,7 +90,10 @@ def add(connection: "psycopg.Connection[Any]", model: Model, rows: list[tuple[da
 
 
 def replace(
-    connection: "psycopg.Connection[Any]", model: Model, day: datetime, rows: list[tuple[datetime, int, float]]
+    connection: "psycopg.Connection[Any]",
+    model: Model,
+    day: datetime,
+    rows: list[tuple[datetime, int, float]],
 ) -> None:
     """What a replay does: a day's samples go and others come, in one transaction."""
     end = day + timedelta(days=1)
@@ -109,6 +112,7 @@ def mark(connection: "psycopg.Connection[Any]", pipeline: int, times: list[datet
     for level in LEVELS:
         for bucket in sorted({bucket_of(ts, level) for ts in times}):
             connection.execute(
-                "INSERT INTO gold.dirty_buckets (workspace_id, pipeline_id, level, bucket) VALUES (1, %s, %s, %s)",
+                "INSERT INTO gold.dirty_buckets (workspace_id, pipeline_id, level, bucket)"
+                " VALUES (1, %s, %s, %s)",
                 (pipeline, level, bucket),
             )

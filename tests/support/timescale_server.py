@@ -92,7 +92,8 @@ def timescale_url() -> Iterator[str]:
         port = json.loads(process.stdout.readline())["port"]
         yield f"postgresql://postgres:postgres@127.0.0.1:{port}/template1?sslmode=disable"
     finally:
-        process.terminate()
+        # In the midst of a statement it does not listen to a polite signal.
+        process.kill()
         process.wait(timeout=30)
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:

@@ -17,7 +17,9 @@ from tests.support.timescale_server import OneSessionDatabase, timescale_url
 
 
 def settings_for(home: Path, url: str) -> Settings:
-    return load_settings({"SLUICEWAY_HOME": str(home), "SLUICEWAY_DATABASE_URL": url, "SLUICEWAY_NODE": "test"})
+    return load_settings(
+        {"SLUICEWAY_HOME": str(home), "SLUICEWAY_DATABASE_URL": url, "SLUICEWAY_NODE": "test"}
+    )
 
 
 @pytest.fixture(scope="session")
@@ -27,6 +29,7 @@ def timescale(secret_key: SecretKey, tmp_path_factory: pytest.TempPathFactory) -
         database = OneSessionDatabase(url, secret_key)
         migrate(database, secret_key)
         database.dispose()
+        assert database.server.timescaledb  # asked now: later it would be a second connection
         run_dbt(database, tmp_path_factory.mktemp("timescale-dbt"), "run")
         yield database
         database.dispose()
