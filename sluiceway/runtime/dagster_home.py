@@ -108,7 +108,7 @@ def commands(settings: Settings, code_port: int) -> dict[str, list[str]]:
     return {
         "dagster-code": [
             *module, "dagster", "code-server", "start", "-m", "orchestration.definitions",
-            "-h", "127.0.0.1", "-p", str(code_port), "--location-name", LOCATION,
+            "-h", settings.dagster_code_host, "-p", str(code_port), "--location-name", LOCATION,
         ],
         "dagster-web": [
             *module, "dagster_webserver", "-h", settings.host, "-p", str(settings.dagster_port),

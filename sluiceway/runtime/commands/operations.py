@@ -27,6 +27,8 @@ def register(app: typer.Typer) -> None:
     app.command("doctor")(doctor)
     app.command("schema")(schema)
     app.command("process")(process)
+    app.command("init")(init)
+    app.command("healthy")(healthy)
 
 
 def db_url() -> None:
@@ -128,3 +130,42 @@ def _dagster_command(name: str) -> list[str]:
     write_dagster_home(settings, open_database(settings))
     write_workspace(settings, settings.dagster_code_port, settings.dagster_code_host)
     return commands(settings, settings.dagster_code_port)[name]
+
+
+def init(
+    demo: Annotated[
+        bool, typer.Option("--demo", help="Apply the demo's pipelines and dashboards too.")
+    ] = False,
+) -> None:
+    """Prepare the database without starting anything: schema, first person, platform health, gold."""
+    from sluiceway.infra.settings import load_settings
+    from sluiceway.runtime.prepare import Messages, build_gold, prepare_schema
+    from sluiceway.runtime.sessions import command_database
+
+    class Lines(Messages):
+        def tell(self, **message: object) -> None:
+            if "end" in message:
+                typer.echo(f"{message['end']}: done {message.get('note', '')}".rstrip())
+
+    settings = load_settings()
+    messages = Lines(sys.stdout)
+    with command_database(settings, migrated=False):
+        prepared = prepare_schema(settings, messages, demo=demo)
+        build_gold(settings, messages)
+    if prepared["sign_in"]:
+        typer.echo("sign in: {}  {}".format(*prepared["sign_in"]))
+
+
+def healthy(
+    name: Annotated[str, typer.Argument(help=f"One of {', '.join(PROCESSES)}.")],
+) -> None:
+    """Tell (by the exit code) whether a process does its work: for a container's health check."""
+    from sluiceway.infra.settings import load_settings
+    from sluiceway.kit.errors import InvalidInput
+    from sluiceway.runtime.liveness import problem_of
+
+    if name not in PROCESSES:
+        raise InvalidInput(f"There is no process {name!r}; there are {', '.join(PROCESSES)}.")
+    problem = problem_of(name, load_settings())
+    typer.echo(problem or "healthy")
+    raise typer.Exit(1 if problem else 0)
