@@ -1,7 +1,7 @@
 """Many events at a time: a typed decoder takes each event whose every value already has its exact type.
 
 An event it refuses, or that needs a rule, is left to `single`: the two give the same rows, and
-tests/unit/transforms/conformance.py holds the cases both must pass. Measured on flights: 0.9 µs an event to
+tests/support/transform_cases.py holds the cases both must pass. Measured on flights: 0.9 µs an event to
 decode where orjson takes 2.0 and the rules 8. (pyarrow's columnar reader takes 0.75, but ends the process
 on a line that holds `null`, so it cannot be let near what strangers send.)
 """

@@ -1,6 +1,6 @@
 """One JSON value into one typed value: the rules of coercion, in one place.
 
-The table in docs/loading.md and the cases in tests/unit/transforms/conformance.py say the same. A value is
+The table in docs/loading.md and the cases in tests/support/transform_cases.py say the same. A value is
 converted only where nothing is lost; anything else is a `Mismatch`, never a guess.
 """
 

@@ -7,7 +7,7 @@ that stays keeps its seq, so that nobody who follows the pipeline is told of it 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -96,43 +96,46 @@ def find_elsewhere(connection: Connection, pipeline: Pipeline, span: Span, ids: 
     return {row[0] for row in rows.fetchall()}
 
 
-def remove(connection: Connection, pipeline: Pipeline, span: Span, old: pl.DataFrame) -> None:
-    """Take away rows, their samples and their event ids."""
-    connection.execute(
-        sql.SQL("CREATE TEMP TABLE {} (seq bigint, event_id text) ON COMMIT DROP").format(
-            sql.Identifier(_REPLACED)
-        )
-    )
+def remove(
+    connection: Connection, pipeline: Pipeline, span: Span, old: pl.DataFrame, rows: pl.DataFrame
+) -> None:
+    """Take away the old rows and their samples, and the event ids of both the old and the new rows."""
+    create = sql.SQL("CREATE TEMP TABLE {} (seq bigint, event_id text) ON COMMIT DROP")
+    connection.execute(create.format(sql.Identifier(_REPLACED)))
     statement = sql.SQL("COPY {} FROM STDIN").format(sql.Identifier(_REPLACED))
     with connection.cursor() as cursor, cursor.copy(statement) as copy:
         for row in old.select("seq", "event_id").iter_rows():
             copy.write_row(row)
+        for event_id in set(rows["event_id"]) - set(old["event_id"]):
+            copy.write_row((None, event_id))
     connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(_REPLACED)))
-    first, last = old["event_time"].min(), old["event_time"].max()
-    names: dict[str, Any] = {
-        "silver": sql.Identifier("silver", pipeline.silver_table),
-        "replaced": sql.Identifier(_REPLACED),
-    }
+    if len(old):
+        _remove_rows(connection, pipeline, old)
+    # No row elsewhere has these ids, so a key of any time is this day's, or was left by a row that is lost.
     connection.execute(
         sql.SQL(
-            "DELETE FROM {silver} s USING {replaced} r"
-            " WHERE s.seq = r.seq AND s.event_time >= %s AND s.event_time <= %s"
-        ).format(**names),
+            "DELETE FROM silver.event_keys k USING {} r WHERE k.pipeline_id = %s AND k.event_id = r.event_id"
+            " AND k.seen_at >= date_trunc('week', %s::timestamptz) AND k.seen_at < %s"
+        ).format(sql.Identifier(_REPLACED)),
+        (pipeline.id, span.begin, span.end + timedelta(days=7)),
+    )
+
+
+def _remove_rows(connection: Connection, pipeline: Pipeline, old: pl.DataFrame) -> None:
+    first, last = old["event_time"].min(), old["event_time"].max()
+    replaced = sql.Identifier(_REPLACED)
+    connection.execute(
+        sql.SQL(
+            "DELETE FROM {} s USING {} r WHERE s.seq = r.seq AND s.event_time >= %s AND s.event_time <= %s"
+        ).format(sql.Identifier("silver", pipeline.silver_table), replaced),
         (first, last),
     )
     connection.execute(
         sql.SQL(
-            "DELETE FROM silver.samples s USING {replaced} r"
+            "DELETE FROM silver.samples s USING {} r"
             " WHERE s.pipeline_id = %s AND s.seq = r.seq AND s.ts >= %s AND s.ts <= %s"
-        ).format(**names),
+        ).format(replaced),
         (pipeline.id, first, last),
-    )
-    connection.execute(
-        sql.SQL(
-            "DELETE FROM silver.event_keys k USING {replaced} r"
-            " WHERE k.pipeline_id = %s AND k.event_id = r.event_id AND k.seen_at >= %s AND k.seen_at < %s"
-        ).format(**names),
-        (pipeline.id, span.begin, span.end),
     )
 
 

@@ -159,8 +159,7 @@ class Warehouse:
         samples, series = make_samples(pipeline, rows, seqs)
         values = _batch_values(batch, judged, seqs, 0 if samples is None else len(samples))
         values["batch_id"] = repository.insert_batch(connection, values)
-        if len(old):
-            replacing.remove(connection, pipeline, span, old)
+        replacing.remove(connection, pipeline, span, old, rows)
         self._insert(connection, pipeline, rows, seqs, values["batch_id"], samples, series)
         times = pl.concat([old["event_time"], rows["event_time"]])
         if len(times):

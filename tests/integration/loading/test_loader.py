@@ -1,7 +1,6 @@
 """The loader against a real spool and a real PostgreSQL."""
 
 import json
-import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,9 +15,7 @@ from sluiceway.infra.clock import FixedClock
 from sluiceway.infra.database import Database, Role
 from sluiceway.ingestion.contracts import Form
 from sluiceway.warehouse.schema import apply_pipeline
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "support"))
-from loading import (
+from tests.support.loading import (
     NOW,
     NOW_US,
     ORDERS,
@@ -138,8 +135,8 @@ def test_bad_events_are_dead_letters_and_the_rest_loads(
     assert check_whole(database) == len(bodies)
     letters = query(
         database,
-        "SELECT step, code, payload, reason, state FROM quality.dead_letters ORDER BY split_part(position, '/', 2)::bigint,"
-        " split_part(position, '/', 3)::bigint",
+        "SELECT step, code, payload, reason, state FROM quality.dead_letters"
+        " ORDER BY split_part(position, '/', 2)::bigint, split_part(position, '/', 3)::bigint",
     )
     assert [(step, code) for step, code, *_ in letters] == [b[1:] for b in bodies] + [("map", "missing_time")]
     assert [bytes(payload) for _, _, payload, _, _ in letters][:-1] == [body for body, _, _ in bodies]
@@ -160,7 +157,8 @@ def test_the_gate_quarantines_rows(make: Callable[..., Bench], database: Databas
     bench.load()
     results = query(
         database,
-        "SELECT suite, expectation, action, origin, sum(batches), sum(failed_batches), sum(evaluated), sum(unexpected)"
+        "SELECT suite, expectation, action, origin,"
+        " sum(batches), sum(failed_batches), sum(evaluated), sum(unexpected)"
         " FROM quality.results GROUP BY 1, 2, 3, 4",
     )
     assert results == [("orders", "amount-positive", "quarantine", "live", 2, 1, 4, 1)]
@@ -336,9 +334,10 @@ def test_source_split_and_headers(make: Callable[..., Bench], database: Database
     body = json.dumps({"data": [order(1), order(2, amount="x"), order(3)]}).encode()
     bench.send(body, form=Form.OBJECT, headers={"x-note": "from a header"})
     bench.load()
-    assert query(database, "SELECT event_id, note, split_part(position, '/', 4) FROM silver.orders ORDER BY seq") == [
-        ("o-1", "from a header", "0.0"), ("o-3", "from a header", "0.2"),
-    ]  # fmt: skip
+    rows = query(
+        database, "SELECT event_id, note, split_part(position, '/', 4) FROM silver.orders ORDER BY seq"
+    )
+    assert rows == [("o-1", "from a header", "0.0"), ("o-3", "from a header", "0.2")]
     ((position, payload, headers),) = query(
         database, "SELECT position, payload, headers FROM quality.dead_letters"
     )
@@ -375,7 +374,10 @@ def test_the_database_may_go_away(make: Callable[..., Bench], database: Database
     thread = threading.Thread(target=bench.loader.run, args=(stop,))
     thread.start()
     name = psycopg.conninfo.conninfo_to_dict(database_url)["dbname"]
-    end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :d AND pid <> pg_backend_pid()"
+    end = (
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = :d AND pid <> pg_backend_pid()"
+    )
     try:
         for number in range(1, 60):
             bench.send([order(number)])

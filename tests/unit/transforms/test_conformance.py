@@ -1,8 +1,6 @@
 """Both ways of mapping give the same rows and the same reasons."""
 
-import sys
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -14,9 +12,7 @@ from hypothesis import strategies as st
 from sluiceway.catalog.contracts import PipelineSpec
 from sluiceway.transforms.contracts import Arrivals, Mapped
 from sluiceway.transforms.service import Transform
-
-sys.path.insert(0, str(Path(__file__).parent))
-from transform_cases import BROKEN, REJECT, VALUES
+from tests.support.transform_cases import BROKEN, REJECT, VALUES
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 NOW_US = int(NOW.timestamp()) * 1_000_000
