@@ -83,13 +83,7 @@ function filled(group, buckets, missing) {
   const known = new Map(group.x.map((t, i) => [t, group.y[i]]));
   // Rows on other instants than the buckets (a coarser first one) are kept where they are.
   const all = buckets.every((t) => !known.has(t)) ? group.x : [...new Set([...buckets, ...group.x])].sort((a, b) => a - b);
-  const first = Math.min(...group.x);
-  return {
-    ...group,
-    x: all,
-    // Before the first row of all there was no data rather than none counted.
-    y: all.map((t) => known.get(t) ?? (missing === 0 && t < first && group.x.length === 0 ? null : missing)),
-  };
+  return { ...group, x: all, y: all.map((t) => known.get(t) ?? missing) };
 }
 
 /** Start of the bucket that is still filling, in ms, or null. */
