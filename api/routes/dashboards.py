@@ -176,7 +176,7 @@ def get_dashboard(services: Services, caller: MayRead, slug: Slug, response: Res
 
 @router.put(
     "/{slug}", summary="Apply a dashboard", openapi_extra=_SPEC_BODY,
-    responses=problem_responses((404, 409, 415)),
+    responses={201: {"model": AppliedAnswer, "description": "Created"}, **problem_responses((404, 409, 415))},
 )  # fmt: skip
 def apply_dashboard(
     services: Services,
