@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -37,14 +37,14 @@ class Sender(threading.Thread):
         super().__init__(daemon=True)
         self._writer = writer
         self._random = random.Random(seed)
-        self._stop = threading.Event()
+        self._ending = threading.Event()
         self.acknowledged: list[str] = []
         self.sent = 0
 
     def run(self) -> None:
         number = 0
-        while not self._stop.is_set():
-            count = self._random.choice([1, 5, 200, 1000])
+        while not self._ending.is_set():
+            count = self._random.choice([1, 5, 50, 300])
             ids = [f"e-{n}" for n in range(number, number + count)]
             number += count
             again = self._random.sample(self.acknowledged, min(3, len(self.acknowledged)))
@@ -58,10 +58,10 @@ class Sender(threading.Thread):
             )
             self.acknowledged += ids
             self.sent += len(ids) + len(again)
-            self._stop.wait(self._random.random() * 0.02)
+            self._ending.wait(self._random.random() * 0.05)
 
     def finish(self) -> None:
-        self._stop.set()
+        self._ending.set()
         self.join()
 
 
@@ -102,12 +102,14 @@ def batches(database: Database) -> int:
     return int(count)
 
 
-def wait_for(what: str, check: object, process: subprocess.Popen[bytes]) -> None:
+def wait_for(
+    what: str, check: Callable[[], bool], process: subprocess.Popen[bytes], pause_s: float = 0.02
+) -> None:
     deadline = time.monotonic() + PATIENCE_S
-    while not check():  # type: ignore[operator]
+    while not check():
         assert process.poll() is None, "the loader ended by itself"
         assert time.monotonic() < deadline, f"no {what} within {PATIENCE_S} s"
-        time.sleep(0.02)
+        time.sleep(pause_s)
 
 
 def bronze_ids(database: Database, settings: Settings) -> list[str]:
@@ -142,7 +144,7 @@ def kill_under_load(
         process = start(environment, processes)
         rows = "SELECT count(*) FROM silver.orders"
         wait_for("end", lambda: query(database, rows) == [(len(sender.acknowledged),)], process)
-        wait_for("bronze", lambda: len(bronze_ids(database, settings)) >= sender.sent, process)
+        wait_for("bronze", lambda: len(bronze_ids(database, settings)) >= sender.sent, process, 0.3)
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=8) == 0
     assert check_whole(database) == len(sender.acknowledged)
