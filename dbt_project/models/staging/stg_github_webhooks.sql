@@ -1,2 +1,3 @@
 {{ silver_events(source('silver', 'github_webhooks'), 'github-webhooks', {
-    'event': 'text', 'action': 'text', 'repository': 'text', 'sender': 'text'}) }}
+    'event': 'text', 'action': 'text', 'repository': 'text', 'sender': 'text', 'ref': 'text',
+    'stars': 'bigint', 'open_issues': 'bigint', 'additions': 'bigint', 'deletions': 'bigint'}) }}
