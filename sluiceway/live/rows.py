@@ -21,6 +21,8 @@ from sluiceway.live.contracts import BatchLoaded, Missed
 from sluiceway.live.service import LiveBroker, Subscription
 
 PAGE_ROWS = 500
+PACE_S = 0.02
+"""Between two reads of one follower: a row goes out at once when it is quiet, 50 times a second when busy."""
 _SHARED_S = 2.0
 _SHARED_PAGES = 64
 _JSON = orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC
@@ -153,12 +155,15 @@ async def follow_rows(
             yield Reset("ahead", cursor, newest + 1)
             cursor = newest
         while True:
+            sent = cursor < newest
             async with aclosing(_catch_up(feed, followed, cursor, newest)) as events:
                 async for event in events:
                     if isinstance(event, Rows):
                         cursor = event.rows[-1].seq
                     yield event
             cursor = max(cursor, newest)
+            if sent:
+                await asyncio.sleep(PACE_S)
             woken = await _wait(subscription, feed, followed, newest, idle_s)
             if woken is None:
                 yield Idle()
