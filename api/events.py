@@ -7,14 +7,15 @@ Belongs here: HTTP in and out of it, its limits, the order of its checks. Not he
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from api.problems import MEDIA_TYPE, problem_document
+from api.stepping import Step
 from sluiceway.infra.clock import Clock, SystemClock
 from sluiceway.infra.database import Database
 from sluiceway.infra.settings import Settings
@@ -54,16 +55,6 @@ class Limits:
     event_bytes: int
     in_flight_bytes: int = MAX_IN_FLIGHT_BYTES
     silence_s: float = BODY_TIMEOUT_S
-
-
-@dataclass(slots=True)
-class _Head:
-    """The request headers that the route reads."""
-
-    authorization: bytes = b""
-    content_type: bytes = b""
-    content_encoding: bytes = b""
-    content_length: bytes = b""
 
 
 def event_app(
@@ -150,18 +141,18 @@ class EventRoute:
     async def _take(self, scope: Scope, receive: Receive) -> tuple[int, bytes]:
         """Check the request in the order that tells a stranger least, then make its events durable."""
         slug = _slug(scope)
-        head = _head(scope["headers"])
-        admission = self._access.known(head.authorization, slug)
+        authorization, content_type, content_encoding, content_length = _head(scope["headers"])
+        admission = self._access.known(authorization, slug)
         if admission is None:
-            admission = await self._access.admit(head.authorization, slug)
+            admission = await self._access.admit(authorization, slug)
         refusal = self._spool.refusal
         if refusal is not None:
             raise refusal.with_traceback(None)
-        ndjson = is_ndjson(head.content_type.decode("latin-1"))
-        encoding = known_encoding(head.content_encoding.decode("latin-1")) if head.content_encoding else None
+        ndjson = _is_ndjson(content_type)
+        encoding = known_encoding(content_encoding.decode("latin-1")) if content_encoding else None
         held = _Held(self)
         try:
-            body = await self._body(receive, head.content_length, held)
+            body = await self._body(receive, content_length, held)
             form, events, body = await self._inspect(body, encoding, ndjson, held)
             if events == 0:
                 return 0, b'{"accepted":0}'
@@ -184,7 +175,11 @@ class EventRoute:
         limit = self._limits.body_bytes
         if len(content_length) > 3 and int(content_length) > limit:
             raise too_large(limit)
-        message = await self._receive(receive)
+        # Nearly always the body is there already: then there is nothing to wait for, and no timer to set.
+        first = Step(receive())
+        message = first.result or await self._receive(first)
+        if message["type"] == "http.disconnect":
+            raise _ClientGone
         body: bytes = message.get("body", b"")
         held.add(len(body))
         if not message.get("more_body", False):
@@ -194,7 +189,9 @@ class EventRoute:
         parts = [body]
         size = len(body)
         while message.get("more_body", False):
-            message = await self._receive(receive)
+            message = await self._receive(receive())
+            if message["type"] == "http.disconnect":
+                raise _ClientGone
             part = message.get("body", b"")
             parts.append(part)
             size += len(part)
@@ -203,15 +200,12 @@ class EventRoute:
             held.add(len(part))
         return b"".join(parts)
 
-    async def _receive(self, receive: Receive) -> Any:
+    async def _receive(self, coming: Awaitable[Message]) -> Message:
         try:
             async with asyncio.timeout(self._limits.silence_s):
-                message = await receive()
+                return await coming
         except TimeoutError:
             raise BodyTimeout("The rest of the body did not come.", retry_after_s=1) from None
-        if message["type"] == "http.disconnect":
-            raise _ClientGone
-        return message
 
     async def _inspect(
         self, body: bytes, encoding: str | None, ndjson: bool, held: "_Held"
@@ -264,20 +258,26 @@ def _slug(scope: Scope) -> str:
     return path[len(_PREFIX) : -len(_SUFFIX)]
 
 
-def _head(headers: list[tuple[bytes, bytes]]) -> _Head:
-    found = _Head()
+@lru_cache(maxsize=256)
+def _is_ndjson(content_type: bytes) -> bool:
+    return is_ndjson(content_type.decode("latin-1"))
+
+
+def _head(headers: list[tuple[bytes, bytes]]) -> tuple[bytes, bytes, bytes, bytes]:
+    """Authorization, Content-Type, Content-Encoding and Content-Length, empty where they are not sent."""
+    authorization = content_type = content_encoding = content_length = b""
     for name, value in headers:
         if name == b"authorization":
-            found.authorization = value
+            authorization = value
         elif name == b"content-type":
-            found.content_type = value
+            content_type = value
         elif name == b"content-encoding":
-            found.content_encoding = value
+            content_encoding = value
         elif name == b"content-length":
             if not value.isdigit():
                 raise BadRequest("Content-Length is not a number.")
-            found.content_length = value
-    return found
+            content_length = value
+    return authorization, content_type, content_encoding, content_length
 
 
 def _kept(headers: list[tuple[bytes, bytes]], admission: Admission) -> dict[str, str]:

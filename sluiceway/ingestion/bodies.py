@@ -30,12 +30,13 @@ _SPACE = b" \t\r\n"
 _SLICE = 4096
 
 
-class _Object(msgspec.Struct):
+class _Object(msgspec.Struct, gc=False):
     """Any JSON object: a decoder for it walks over the members without making them."""
 
 
 _one = msgspec.json.Decoder(_Object).decode
 _many = msgspec.json.Decoder(list[_Object]).decode
+_lines = msgspec.json.Decoder(_Object).decode_lines
 _items = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
@@ -82,6 +83,9 @@ def inspect(body: bytes, *, ndjson: bool, max_event_bytes: int) -> tuple[Form, i
 
 
 def _count_lines(body: bytes, max_event_bytes: int) -> int:
+    count = _count_tidy_lines(body)
+    if count is not None and len(body) <= max_event_bytes:
+        return count
     lines = body.split(b"\n")
     if lines[-1].strip(_SPACE) == b"":
         lines.pop()
@@ -97,6 +101,23 @@ def _count_lines(body: bytes, max_event_bytes: int) -> int:
         line = next(i for i, text in enumerate(lines, 1) if len(text) > max_event_bytes)
         raise _event_too_large(max_event_bytes, line=line)
     return count
+
+
+def _count_tidy_lines(body: bytes) -> int | None:
+    """The number of lines where all is as it nearly always is (twice as fast); None: look closer.
+
+    Within one JSON value no `}` is followed by nothing but space and a `{`. So where every line break stands
+    between these two, none is inside a value, and as many values as lines means one on each.
+    """
+    end = len(body) - 1 if body.endswith(b"\n") else len(body)
+    breaks = body.count(b"\n", 0, end)
+    if body.count(b"}\n{", 0, end) != breaks:
+        return None
+    try:
+        count = len(_lines(body))
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    return count if count == breaks + 1 else None
 
 
 def _check_each(lines: list[bytes]) -> list[bytes]:

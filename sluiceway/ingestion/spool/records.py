@@ -50,7 +50,7 @@ def marker_of(header: bytes) -> bytes | None:
     return marker if magic == MAGIC and version == VERSION else None
 
 
-def encode(
+def encode_head(
     marker: bytes,
     workspace_id: int,
     pipeline_id: int,
@@ -60,13 +60,13 @@ def encode(
     headers: Mapping[str, str] | None,
     body: bytes,
 ) -> bytes:
-    """A whole record."""
+    """A record up to its body, which follows unchanged."""
     extra = orjson.dumps(headers) if headers else b""
     fields = _RECORD.pack(
         len(extra) + len(body), received_us, workspace_id, pipeline_id, events, len(extra), form
     )
-    covered = b"".join((fields, extra, body))
-    return marker + _CRC.pack(google_crc32c.value(covered)) + covered
+    crc = google_crc32c.extend(google_crc32c.value(fields + extra), body)
+    return b"".join((marker, _CRC.pack(crc), fields, extra))
 
 
 def size_of(headers: Mapping[str, str] | None, body: bytes) -> int:

@@ -218,13 +218,22 @@ class SpoolWriter:
             if self._descriptor < 0 or self._offset >= self._segment_bytes:
                 self._roll()
             marker = self._marker
-            chunks = [
-                records.encode(
-                    marker, p.workspace_id, p.pipeline_id, p.received_us, p.form, p.events, p.headers, p.body
+            pieces: list[bytes] = []
+            for p in group:
+                pieces.append(
+                    records.encode_head(
+                        marker,
+                        p.workspace_id,
+                        p.pipeline_id,
+                        p.received_us,
+                        p.form,
+                        p.events,
+                        p.headers,
+                        p.body,
+                    )
                 )
-                for p in group
-            ]
-            positions = self._write(chunks)
+                pieces.append(p.body)
+            positions = self._write(pieces)
         except OSError as error:
             return [self._abandon(error)] * len(group)
         except Exception:
@@ -235,8 +244,9 @@ class SpoolWriter:
         self._bell.ring()
         return positions
 
-    def _write(self, chunks: Sequence[bytes]) -> list[Position]:
-        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    def _write(self, pieces: Sequence[bytes]) -> list[Position]:
+        """Heads and bodies in turn, durable when this returns; where each head lies."""
+        data = b"".join(pieces)
         rest = memoryview(data)
         while rest:
             rest = rest[self._files.write(self._descriptor, rest) :]
@@ -247,9 +257,9 @@ class SpoolWriter:
         self.stats.bytes += len(data)
         positions = []
         at = self._offset
-        for chunk in chunks:
+        for index in range(0, len(pieces), 2):
             positions.append(Position(self._number, at))
-            at += len(chunk)
+            at += len(pieces[index]) + len(pieces[index + 1])
         self._offset = at
         self._gauge.add(len(data))
         return positions
