@@ -7,6 +7,7 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import timedelta
+from ipaddress import ip_address, ip_network
 from threading import BoundedSemaphore, Lock
 from urllib.parse import urlsplit
 
@@ -79,14 +80,15 @@ def sign_in(request: Request, services: ApiServices, email: str, password: str) 
     """
     throttle: Throttle = services.extra.setdefault("sign_in", Throttle())
     address = request.client.host if request.client else ""
-    throttle.check(address)
+    source = _source(address)
+    throttle.check(source)
     now = services.clock.now()
     lifetime = timedelta(days=services.settings.session_days)
     with _hashing, services.database.transaction(Role.APP) as conn:
         try:
             user = service.check_password(conn, email, password)
         except WrongCredentials:
-            throttle.failed(address)
+            throttle.failed(source)
             raise
         rooms = service.memberships(conn, user.id)
         if not rooms:
@@ -101,7 +103,7 @@ def sign_in(request: Request, services: ApiServices, email: str, password: str) 
             user_agent=request.headers.get("user-agent", ""),
             address=address,
         )
-    throttle.succeeded(address)
+    throttle.succeeded(source)
     caller = Caller.from_member(
         user_id=user.id,
         workspace_id=rooms[0].workspace_id,
@@ -146,6 +148,15 @@ def local_path(text: str | None) -> str:
     parts = urlsplit(text)
     leads_back = parts.path in ("/sign-in", "/sign-out") or parts.path.startswith("/v1/")
     return "/" if parts.scheme or parts.netloc or leads_back else text
+
+
+def _source(address: str) -> str:
+    """Whom an address belongs to: of IPv6 a household has 2^64, all of them count as one."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return address
+    return str(ip_network((address, 64), strict=False)) if parsed.version == 6 else address
 
 
 def _https(services: ApiServices) -> bool:

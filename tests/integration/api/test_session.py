@@ -59,6 +59,14 @@ def test_guessing_is_slowed_down_by_address(world) -> None:
     assert other.post("/v1/session", json={**wrong, "password": PASSWORD}).status_code == 201
 
 
+def test_a_household_of_ipv6_addresses_counts_as_one(world) -> None:
+    wrong = {"email": "nobody@example.com", "password": "wrong"}
+    for number in range(5):
+        world.client(address=f"2001:db8::{number}").post("/v1/session", json=wrong)
+    assert world.client(address="2001:db8::9").post("/v1/session", json=wrong).status_code == 429
+    assert world.client(address="2001:db8:0:1::9").post("/v1/session", json=wrong).status_code == 401
+
+
 def test_a_session_ends_when_its_time_is_over(world) -> None:
     client = world.person("owner")
     assert client.get("/v1/me").status_code == 200
