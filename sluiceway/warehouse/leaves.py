@@ -8,7 +8,7 @@ from sluiceway.warehouse.schema import EVENT_KEYS, SAMPLES, ensure_partitions, p
 
 
 class Leaves:
-    """Leaves known to exist. On TimescaleDB there are none of ours."""
+    """Leaves known to exist. On TimescaleDB only event keys have any."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -24,9 +24,7 @@ class Leaves:
 
         `event_times` need hold but one moment of each month, `received` one of each ISO week.
         """
-        if not self.direct:
-            return
-        times = list(event_times)
+        times = list(event_times) if self.direct else []
         for parent, moments, span in (
             (table, times, "month"),
             (SAMPLES, times, "month"),

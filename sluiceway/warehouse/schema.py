@@ -87,6 +87,11 @@ def ensure_table(database: Database, table: str, spec: PipelineSpec) -> None:
                 )
 
 
+def _is_hypertable(database: Database, parent: str) -> bool:
+    """Event keys are partitioned by us on TimescaleDB too: a hypertable's unique index must hold its time."""
+    return database.server.timescaledb is not None and parent != EVENT_KEYS
+
+
 def _columns(connection: psycopg.Connection[Any], table: str) -> dict[str, str]:
     rows = connection.execute(
         "SELECT attname, format_type(atttypid, NULL) FROM pg_attribute"
@@ -130,9 +135,9 @@ def ensure_partitions(
     """The leaves of `silver.<parent>` that hold `times`, created where missing; by leaf name.
 
     A leaf carries no row-level policy and is granted to the writer alone, so that it can be the target of
-    COPY. On TimescaleDB there are no leaves of ours: the result is empty.
+    COPY. On TimescaleDB hypertables have no leaves of ours: the result is empty.
     """
-    if database.server.timescaledb is not None:
+    if _is_hypertable(database, parent):
         return {}
     wanted = {p.name: p for p in (partition_of(parent, at, span) for at in times)}
     if not wanted:
@@ -181,7 +186,7 @@ def drop_partitions_before(database: Database, parent: str, before: datetime) ->
     """
     dropped: list[str] = []
     with database.connect(Role.OWNER) as connection:
-        if database.server.timescaledb is not None:
+        if _is_hypertable(database, parent):
             rows = connection.execute(
                 "SELECT drop_chunks(%s::regclass, older_than => %s::timestamptz)",
                 (f'silver."{parent}"', before),

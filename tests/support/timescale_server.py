@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import sqlalchemy as sa
 
 from sluiceway.infra.database import Database, Role
 
@@ -38,6 +39,12 @@ class OneSessionDatabase(Database):
             connection.execute(f"SET ROLE {role.login}")
         connection.autocommit = autocommit
         return connection
+
+    def engine(self, role: Role) -> sa.Engine:
+        # A pooled connection would lie open while the next one waits.
+        return sa.create_engine(
+            "postgresql+psycopg://", creator=lambda: self.connect(role), poolclass=sa.NullPool
+        )
 
 
 def node() -> str:

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+import pytest
 import sqlalchemy as sa
 
 from sluiceway.catalog.service import Catalog
@@ -98,3 +99,29 @@ def test_the_longest_window_of_any_pipeline_keeps_the_event_keys(database: Datab
     applied(database, "wide", window="60d")
     ensure_partitions(database, "event_keys", MONTHS, "week")
     assert run(database) == {f"event_keys_p2026w{week}" for week in ("02", "07", "11", "15")}
+
+
+@pytest.mark.slow
+def test_on_timescaledb_chunks_go_and_event_keys_are_partitions(timescale: Database) -> None:
+    """Samples are left alone here: a pipeline that keeps everything shares them."""
+    applied(timescale, "chunks-short", "30d", window="1d")
+    applied(timescale, "chunks-forever", window="14d")
+    assert len(ensure_partitions(timescale, "event_keys", MONTHS, "week")) == 6
+    times = [(at,) for at in MONTHS]
+    with timescale.connect(Role.WRITER, autocommit=True) as writer, writer.cursor() as cursor:
+        cursor.execute("SELECT set_config('sluiceway.workspace_id', '1', false)")
+        cursor.executemany(
+            "INSERT INTO silver.chunks_short (workspace_id, seq, event_id, event_time, received_at, batch_id,"
+            " position, amount) VALUES (1, 1, 'a', %s, now(), 1, 'n/1/0/0', 5)",
+            times,
+        )
+        cursor.executemany("INSERT INTO silver.event_keys VALUES (1, 999, 'a', %s)", times)
+    with timescale.transaction(Role.WRITER) as connection:
+        pipelines = [p for p in Catalog().all(connection) if p.slug.startswith("chunks-")]
+    dropped = apply_retention(timescale, pipelines, NOW)
+    assert len([name for name in dropped if "event_keys" in name]) == 5
+    with timescale.connect(Role.OWNER, autocommit=True) as owner:
+        kept = owner.execute("SELECT event_time FROM silver.chunks_short ORDER BY 1").fetchall()
+        keys = owner.execute("SELECT seen_at FROM silver.event_keys WHERE pipeline_id = 999").fetchall()
+        owner.execute("DELETE FROM silver.event_keys WHERE pipeline_id = 999")
+    assert kept == [(MONTHS[-1],)] and keys == [(MONTHS[-1],)]
