@@ -8,5 +8,5 @@ MAIN = Path(__file__).parent / "entry" / "main.py"
 
 
 def make_pages(api_url: str) -> st.App:
-    """The pages, reading their data from `api_url` (the web process itself) with each visitor's own session."""
+    """The pages, reading data from `api_url` (the web process itself) with each visitor's own session."""
     return st.App(MAIN, secrets={"sluiceway": {"api_url": api_url.rstrip("/")}})

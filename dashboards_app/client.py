@@ -10,7 +10,7 @@ import httpx
 import streamlit as st
 
 COOKIE = "sluiceway_session"
-TIMEOUT_S = 20.0
+TIMEOUT_S = 60.0  # the first retry of a dead letter waits until the quality engine is imported
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,9 @@ class Client:
 
     def text(self, path: str, **parameters: Any) -> str:
         wanted = {k: v for k, v in parameters.items() if v is not None}
-        return self._answer("GET", path, params=wanted, headers={**self._headers, "Accept": "text/yaml, */*"}).text
+        return self._answer(
+            "GET", path, params=wanted, headers={**self._headers, "Accept": "text/yaml, */*"}
+        ).text
 
     def items(self, path: str, **parameters: Any) -> list[dict[str, Any]]:
         """One page's items."""

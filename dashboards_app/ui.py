@@ -68,7 +68,8 @@ def badge(text: str, tone: Tone, hint: str = "") -> str:
     """HTML of a small label; the tone is also told by its mark."""
     mark = {"good": "✓", "warning": "!", "critical": "✕"}.get(tone, "·")
     title = f' title="{escape(hint)}"' if hint else ""
-    return f"<span class='sw-badge' data-tone='{tone}'{title}><i aria-hidden='true'>{mark}</i>{escape(text)}</span>"
+    inside = f"<i aria-hidden='true'>{mark}</i>{escape(text)}"
+    return f"<span class='sw-badge' data-tone='{tone}'{title}>{inside}</span>"
 
 
 def dot(text: str, tone: Tone) -> str:
@@ -93,7 +94,7 @@ def rate(value: float | None) -> str:
         return "0/s" if value == 0 else "–"
     if value < 1:
         return f"{value * 60:.2g}/min"
-    return f"{count(round(value, 1) if value < 100 else round(value))}/s"
+    return f"{value:.1f}".removesuffix(".0") + "/s" if value < 100 else f"{count(round(value))}/s"
 
 
 def seconds(value: float | None) -> str:
@@ -128,7 +129,13 @@ def ago(text: str | None) -> str:
     passed = (datetime.now(UTC) - at).total_seconds()
     if passed < 0:
         return "just now"
-    for limit, step, unit in ((1, 1, ""), (60, 1, "s"), (3600, 60, "min"), (172800, 3600, "h"), (9e12, 86400, "d")):
+    for limit, step, unit in (
+        (1, 1, ""),
+        (60, 1, "s"),
+        (3600, 60, "min"),
+        (172800, 3600, "h"),
+        (9e12, 86400, "d"),
+    ):
         if passed < limit:
             return f"{passed / step:.0f} {unit} ago" if unit else "just now"
     return "long ago"
@@ -157,7 +164,9 @@ def table(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]], emp
         return
     head = "".join(f"<th scope='col' class='{kind}'>{escape(title)}</th>" for title, kind in columns)
     body = "".join(
-        "<tr>" + "".join(f"<td class='{kind}'>{cell}</td>" for (_, kind), cell in zip(columns, row, strict=True)) + "</tr>"
+        "<tr>"
+        + "".join(f"<td class='{kind}'>{cell}</td>" for (_, kind), cell in zip(columns, row, strict=True))
+        + "</tr>"
         for row in rows
     )
     st.html(f"<div class='sw-table'><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>")

@@ -1,1 +1,1 @@
-"""What Streamlit starts from. A folder of its own: Streamlit takes a `pages` folder beside its script for its own."""
+"""What Streamlit starts from; apart, because Streamlit takes a `pages` folder beside its script for its own."""

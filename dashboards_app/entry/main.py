@@ -1,4 +1,4 @@
-"""Entry of the Streamlit app: the shell, the navigation, who is signed in. Pages are in `dashboards_app.pages`."""
+"""Entry of the Streamlit app: the shell, the navigation, who is signed in. Pages: `dashboards_app.pages`."""
 
 import json
 import time

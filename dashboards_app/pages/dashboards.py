@@ -14,7 +14,9 @@ def show() -> None:
     found = client().items("/v1/dashboards", limit=200)
     ui.heading("Dashboards", "What your workspace watches.")
     if not found:
-        ui.nothing("No dashboards yet", "Apply one: sluiceway apply examples/dashboards/flights-operations.yml")
+        ui.nothing(
+            "No dashboards yet", "Apply one: sluiceway apply examples/dashboards/flights-operations.yml"
+        )
         return
     columns = st.columns(3, gap="small")
     for index, item in enumerate(found):
@@ -34,5 +36,7 @@ def _card(item: dict[str, Any]) -> None:
             f"<p>{escape(item.get('description') or '')}</p><small>{escape(about)}</small></div>"
         )
         st.page_link(
-            st.session_state["pages"]["dashboard"], label=item.get("title") or slug, query_params={"slug": slug}
+            st.session_state["pages"]["dashboard"],
+            label=item.get("title") or slug,
+            query_params={"slug": slug},
         )

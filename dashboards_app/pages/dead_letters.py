@@ -18,7 +18,8 @@ PAGE = 20
 def show() -> None:
     """Dead letters by pipeline and state, newest first, with correct, retry and discard."""
     ui.heading(
-        "Dead letters", "Events that could not become rows. Nothing is lost: correct the event or the pipeline, and retry."
+        "Dead letters",
+        "Events that could not become rows. Nothing is lost: correct the event or the pipeline, and retry.",
     )
     pipelines = {p["slug"]: p["title"] for p in client().items("/v1/pipelines", limit=200)}
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -33,7 +34,9 @@ def show() -> None:
             "State", list(STATES), format_func=STATES.__getitem__, default="open", key="letters-state"
         )
     _counts(slug, state)
-    found = client().get("/v1/dead-letters", pipeline=slug, state=state, limit=PAGE, cursor=_cursor(slug, state))
+    found = client().get(
+        "/v1/dead-letters", pipeline=slug, state=state, limit=PAGE, cursor=_cursor(slug, state)
+    )
     letters = found["items"]
     if not letters:
         ui.nothing("No dead letters here", "Every event of this choice became a row.")
@@ -56,7 +59,11 @@ def _counts(slug: str | None, state: str | None) -> None:
     """The commonest reasons, so that a wave of one kind is seen as one."""
     kinds = client().items("/v1/dead-letters/counts", pipeline=slug, state=state)[:5]
     if kinds:
-        st.html(ui.facts([((k["expectation"] or k["code"]).replace("_", " "), ui.count(k["count"])) for k in kinds]))
+        st.html(
+            ui.facts(
+                [((k["expectation"] or k["code"]).replace("_", " "), ui.count(k["count"])) for k in kinds]
+            )
+        )
 
 
 def _all_at_once(letters: list[dict[str, Any]]) -> None:
@@ -84,24 +91,32 @@ def _letter(letter: dict[str, Any]) -> None:
             f"<time>{ui.clock(letter['received_at'])}</time></div><p>{escape(reason)}</p></div>"
         )
         with st.container(horizontal=True, gap="small"):
-            if st.button("Payload", key=f"payload-{letter['id']}", icon=":material/data_object:", type="tertiary"):
+            if st.button(
+                "Payload", key=f"payload-{letter['id']}", icon=":material/data_object:", type="tertiary"
+            ):
                 _payload(letter)
             if state in WAITING:
                 if st.button("Retry", key=f"retry-{letter['id']}", icon=":material/replay:", type="tertiary"):
                     _retry(letter, None)
-                if st.button("Discard", key=f"discard-{letter['id']}", icon=":material/delete:", type="tertiary"):
+                if st.button(
+                    "Discard", key=f"discard-{letter['id']}", icon=":material/delete:", type="tertiary"
+                ):
                     _discard(letter)
 
 
 @st.dialog("Payload", width="large")
 def _payload(letter: dict[str, Any]) -> None:
     """The event as it came; one that waits can be corrected and tried again."""
-    st.caption(f"{letter['position']}, {ui.size(letter['payload_bytes'])}, event id {letter['event_id'] or 'unknown'}")
+    st.caption(
+        f"{letter['position']}, {ui.size(letter['payload_bytes'])}, event {letter['event_id'] or 'without id'}"
+    )
     text = indented(letter["payload"])
     if letter["payload_truncated"] or letter["state"] not in WAITING:
         st.code(text, language="json", wrap_lines=True, height=420)
         return
-    corrected = st.text_area("The event", text, height=380, key=f"correct-{letter['id']}", label_visibility="collapsed")
+    corrected = st.text_area(
+        "The event", text, height=380, key=f"correct-{letter['id']}", label_visibility="collapsed"
+    )
     if st.button("Retry with this", type="primary", icon=":material/replay:"):
         _retry(letter, corrected if corrected != text else None)
 
@@ -109,7 +124,8 @@ def _payload(letter: dict[str, Any]) -> None:
 def _retry(letter: dict[str, Any], corrected: str | None) -> None:
     body = {"payload": corrected} if corrected is not None else None
     try:
-        answer = client().post(f"/v1/dead-letters/{letter['id']}/retry", body)
+        with st.spinner("Trying again"):
+            answer = client().post(f"/v1/dead-letters/{letter['id']}/retry", body)
     except Problem as found:
         st.toast(str(found), icon=":material/error:")
         return

@@ -30,9 +30,11 @@ def _row(key: dict[str, Any]) -> None:
     where = ", ".join(key["pipelines"]) if key["pipelines"] else "every pipeline"
     used = f"used {ui.ago(key['last_used_at'])}" if key["last_used_at"] else "never used"
     with st.container(key=f"key-{key['id']}", border=True, horizontal=True, vertical_alignment="center"):
+        state = ui.badge(key["state"], _TONES[key["state"]])
+        about = escape(" · ".join([", ".join(key["scopes"]), where, used]))
         st.html(
-            f"<div class='sw-key'><strong>{escape(key['name'])}</strong> {ui.badge(key['state'], _TONES[key['state']])}"
-            f"<span><code>slw_{escape(key['id'])}_…</code> {escape(', '.join(key['scopes']))} · {escape(where)} · {escape(used)}</span></div>"
+            f"<div class='sw-key'><strong>{escape(key['name'])}</strong> {state}"
+            f"<span><code>slw_{escape(key['id'])}_…</code> {about}</span></div>"
         )
         if key["state"] == "active" and st.button("Revoke", key=f"revoke-{key['id']}", type="tertiary"):
             _revoke(key)
@@ -67,7 +69,9 @@ def _make() -> None:
         sent = st.form_submit_button("Make key", type="primary")
     if sent:
         try:
-            made = client().post("/v1/keys", {"name": name.strip(), "scopes": scopes, "pipelines": only or None})
+            made = client().post(
+                "/v1/keys", {"name": name.strip(), "scopes": scopes, "pipelines": only or None}
+            )
         except Problem as found:
             ui.problem(found)
         else:

@@ -14,7 +14,9 @@ def show() -> None:
     """The pipeline named in `?slug=`."""
     slug = st.query_params.get("slug")
     with st.container(key="back"):
-        st.page_link(st.session_state["pages"]["pipelines"], label="All pipelines", icon=":material/arrow_back:")
+        st.page_link(
+            st.session_state["pages"]["pipelines"], label="All pipelines", icon=":material/arrow_back:"
+        )
     if not slug:
         ui.nothing("No pipeline chosen", "Choose one from the list.")
         return
@@ -33,7 +35,9 @@ def show() -> None:
     with source, ui.guarded():
         text = client().text(f"/v1/pipelines/{slug}/export")
         st.code(text, language="yaml", height=520)
-        st.download_button("Download", text, file_name=f"{slug}.yml", mime="text/yaml", icon=":material/download:")
+        st.download_button(
+            "Download", text, file_name=f"{slug}.yml", mime="text/yaml", icon=":material/download:"
+        )
 
 
 def _actions(item: dict[str, Any]) -> None:
@@ -79,8 +83,8 @@ def _batches(slug: str) -> None:
         ui.table(
             [
                 ("Loaded", "text"), ("Verdict", "text"), ("Events", "number"), ("Rows", "number"),
-                ("Duplicates", "number"), ("Dead letters", "number"), ("Size", "number"), ("Waited", "number"),
-                ("Origin", "text"), ("Name", "text"),
+                ("Duplicates", "number"), ("Dead letters", "number"), ("Size", "number"),
+                ("Waited", "number"), ("Origin", "text"), ("Name", "text"),
             ],
             [_batch(b) for b in found],
             "No batches yet",

@@ -56,7 +56,10 @@ def _row(item: dict[str, Any]) -> None:
         ("Last batch", _batch(status)),
         ("Events", ui.count(status["events"])),
         ("Dead letters", f"<span data-tone='{'warning' if letters else ''}'>{ui.count(letters)}</span>"),
-        ("Gate", ui.badge(*verdict, hint=f"Suite {item['suite']}" if item.get("suite") else "No suite guards it")),
+        (
+            "Gate",
+            ui.badge(*verdict, hint=f"Suite {item['suite']}" if item.get("suite") else "No suite guards it"),
+        ),
     ]
     with st.container(key=f"row-{item['slug']}", border=True):
         inside = "".join(f"<div><dt>{name}</dt><dd>{html}</dd></div>" for name, html in cells)
@@ -73,4 +76,5 @@ def _batch(status: dict[str, Any]) -> str:
     if not status["last_batch_at"]:
         return "–"
     events = status["last_batch_events"]
-    return f"{ui.ago(status['last_batch_at'])} <small>{ui.count(events)} event{'' if events == 1 else 's'}</small>"
+    amount = f"{ui.count(events)} event{'' if events == 1 else 's'}"
+    return f"{ui.ago(status['last_batch_at'])} <small>{amount}</small>"

@@ -22,8 +22,13 @@ def show() -> None:
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
         titles = {p["slug"]: p["title"] for p in pipelines}
-        slug = st.selectbox("Pipeline", list(titles), format_func=titles.__getitem__, key="quality-pipeline", width=280)
-        span = st.segmented_control("Over the last", list(SPANS), default="24 hours", key="quality-span") or "24 hours"
+        slug = st.selectbox(
+            "Pipeline", list(titles), format_func=titles.__getitem__, key="quality-pipeline", width=280
+        )
+        span = (
+            st.segmented_control("Over the last", list(SPANS), default="24 hours", key="quality-span")
+            or "24 hours"
+        )
     with ui.guarded():
         expectations(slug, SPANS[span])
 
@@ -34,8 +39,9 @@ def expectations(slug: str, hours: int = 24) -> None:
     found = client().items("/v1/quality/summary", pipeline=slug, since=since)
     ui.table(
         [
-            ("Expectation", "text"), ("If it fails", "text"), ("Held", "text"), ("Values checked", "number"),
-            ("Unexpected", "number"), ("Batches", "number"), ("Failed batches", "number"), ("Last failure", "text"),
+            ("Expectation", "text"), ("If it fails", "text"), ("Held", "text"),
+            ("Values checked", "number"), ("Unexpected", "number"), ("Batches", "number"),
+            ("Failed batches", "number"), ("Last failure", "text"),
         ],
         [_row(r) for r in found],
         "No expectation was checked in this time",

@@ -5,18 +5,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
-from tests.support.browser import CHROMIUM, CHROMIUM_ARGUMENTS, sign_in
-from tests.support.platform import RunningPlatform, flights, health, running_platform
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from dashboards_app.canvas.build import build
 from sluiceway.infra.database import Database
 from sluiceway.infra.keys import SecretKey
+from tests.support.browser import CHROMIUM, CHROMIUM_ARGUMENTS, sign_in
+from tests.support.platform import RunningPlatform, flights, health, running_platform
+
+TEST_KEY = "a key for tests only, long enough to pass"
+expect.set_options(timeout=15_000)
 
 
 @pytest.fixture(scope="session")
 def platform(
-    cluster: Any, gold_template: tuple[str, Path], secret_key: SecretKey, tmp_path_factory: pytest.TempPathFactory
+    cluster: Any,
+    gold_template: tuple[str, Path],
+    secret_key: SecretKey,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[RunningPlatform]:
     """Web and loader with two days of flights and an hour of health reports, loaded by the loader."""
     build()
@@ -33,9 +39,6 @@ def platform(
     finally:
         database.dispose()
         cluster.drop(url)
-
-
-TEST_KEY = "a key for tests only, long enough to pass"
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
+
 from tests.support.browser import layout, open_dashboard, wait_until_drawn
 from tests.support.platform import RunningPlatform
 
@@ -20,8 +21,8 @@ def flight(**fields: Any) -> dict[str, Any]:
     now = datetime.now(UTC).isoformat()
     return {
         "id": f"test/{uuid.uuid4()}", "scheduled": now, "carrier": "UA", "origin": "EWR", "dest": "ORD",
-        "flight": "1", "dep_delay": 4.0, "arr_delay": 2.0, "air_time": 110.0, "distance": 719.0, "cancelled": False,
-        **fields,
+        "flight": "1", "dep_delay": 4.0, "arr_delay": 2.0, "air_time": 110.0, "distance": 719.0,
+        "cancelled": False, **fields,
     }  # fmt: skip
 
 

@@ -11,13 +11,20 @@ CHROMIUM_ARGUMENTS = [
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 
-_LAYOUT = """() => {
-  const root = [...document.querySelectorAll('*')].find((e) => e.shadowRoot?.querySelector('.grid-stack'))?.shadowRoot;
-  return Object.fromEntries([...root.querySelectorAll('.grid-stack-item')].map((item) => {
-    const { id, x, y, w, h } = item.gridstackNode;
-    return [id, { x, y, w, h }];
-  }));
-}"""
+_ROOT = """
+  const host = [...document.querySelectorAll('*')].find((e) => e.shadowRoot?.querySelector('.grid-stack'));
+  const root = host?.shadowRoot;
+"""
+_LAYOUT = f"""() => {{ {_ROOT}
+  return Object.fromEntries([...root.querySelectorAll('.grid-stack-item')].map((item) => {{
+    const {{ id, x, y, w, h }} = item.gridstackNode;
+    return [id, {{ x, y, w, h }}];
+  }}));
+}}"""
+_DRAWN = f"""() => {{ {_ROOT}
+  const waiting = [...(root?.querySelectorAll('article.w[aria-busy]') ?? [])];
+  return root && waiting.every((w) => w.getBoundingClientRect().top > innerHeight);
+}}"""
 
 
 def sign_in(page: Page, url: str, email: str, password: str) -> None:
@@ -38,12 +45,7 @@ def open_dashboard(page: Page, url: str, slug: str, query: str = "") -> None:
 
 def wait_until_drawn(page: Page) -> None:
     """Until no widget in sight waits for its first answer."""
-    page.wait_for_function(
-        """() => {
-          const root = [...document.querySelectorAll('*')].find((e) => e.shadowRoot?.querySelector('.grid-stack'))?.shadowRoot;
-          return root && [...root.querySelectorAll('article.w[aria-busy]')].every((w) => w.getBoundingClientRect().top > innerHeight);
-        }"""
-    )
+    page.wait_for_function(_DRAWN)
 
 
 def layout(page: Page) -> dict[str, dict[str, Any]]:

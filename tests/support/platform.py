@@ -56,8 +56,8 @@ class RunningPlatform:
         """How many events the loader has taken in."""
         with self.database.transaction(Role.APP, workspace_id=1) as connection:
             found = connection.exec_driver_sql(
-                "SELECT coalesce(sum(s.events), 0) FROM app.pipeline_state s JOIN app.pipelines p ON p.id = s.pipeline_id"
-                " WHERE p.slug = %(slug)s",
+                "SELECT coalesce(sum(s.events), 0) FROM app.pipeline_state s"
+                " JOIN app.pipelines p ON p.id = s.pipeline_id WHERE p.slug = %(slug)s",
                 {"slug": pipeline},
             ).scalar_one()
         return int(found)
@@ -171,8 +171,10 @@ def health(minutes: int, now: datetime | None = None) -> list[dict[str, Any]]:
             )  # fmt: skip
         found.append(
             {"node": "test", "process": "platform", "time": at, "cpu_pct": round(60 + 9 * wave, 2),
-             "memory_mb": round(sum(memory.values()) + 6 * wave, 1), "spool_bytes": int(90_000 + 40_000 * wave),
-             "lag_s": round(max(0.0, 0.05 + 0.03 * wave), 3), "events_per_s": round(max(0.0, 42 + 14 * wave), 2),
+             "memory_mb": round(sum(memory.values()) + 6 * wave, 1),
+             "spool_bytes": int(90_000 + 40_000 * wave),
+             "lag_s": round(max(0.0, 0.05 + 0.03 * wave), 3),
+             "events_per_s": round(max(0.0, 42 + 14 * wave), 2),
              "dead_letters": 0, "connections": 18 + int(3 * wave), "disk_free_mb": 41_000.0}
         )  # fmt: skip
     return found

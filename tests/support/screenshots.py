@@ -1,0 +1,100 @@
+"""`python -m tests.support.screenshots`: pictures of a running platform for the documentation.
+
+Signs in to `--url` and writes one PNG a picture into `--into`. The same pictures are taken by the tests, so
+what the documentation shows is what runs.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.support.browser import CHROMIUM, CHROMIUM_ARGUMENTS, sign_in, wait_until_drawn
+
+ROOT = Path(__file__).parents[2]
+SETTLE_MS = 900
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One page in one window. `open_card`: the widget whose provenance card is shown."""
+
+    name: str
+    path: str
+    width: int = 1440
+    height: int = 1000
+    scheme: Literal["light", "dark"] = "light"
+    open_card: str | None = None
+
+
+PICTURES = (
+    Picture("flights-operations-light", "/dashboard?slug=flights-operations", height=1130),
+    Picture("flights-operations-dark", "/dashboard?slug=flights-operations", height=1130, scheme="dark"),
+    Picture("flights-operations-phone", "/dashboard?slug=flights-operations", width=390, height=844),
+    Picture("provenance", "/dashboard?slug=flights-operations", height=760, open_card="departures"),
+    Picture("platform-health", "/dashboard?slug=platform-health", height=1080, scheme="dark"),
+    Picture("pipelines", "/pipelines", height=620),
+    Picture("dashboards", "/", height=420),
+)
+
+
+def take(
+    browser: Browser, url: str, email: str, password: str, into: Path, pictures: Sequence[Picture] = PICTURES
+) -> list[Path]:
+    """Every picture as a file; returns their paths."""
+    into.mkdir(parents=True, exist_ok=True)
+    context = browser.new_context()
+    sign_in(context.new_page(), url, email, password)
+    state = context.storage_state()
+    context.close()
+    found = []
+    for picture in pictures:
+        window = browser.new_context(
+            storage_state=state,
+            viewport={"width": picture.width, "height": picture.height},
+            color_scheme=picture.scheme,
+        )
+        page = window.new_page()
+        page.set_default_timeout(30_000)
+        page.goto(url + picture.path)
+        _wait(page, picture)
+        found.append(into / f"{picture.name}.png")
+        page.screenshot(path=found[-1])
+        window.close()
+    return found
+
+
+def _wait(page: Page, picture: Picture) -> None:
+    if "slug=" in picture.path:
+        page.locator(".live[data-state=live]").wait_for()
+        wait_until_drawn(page)
+    else:
+        page.locator(".sw-card, .sw-pipeline").first.wait_for()
+    if picture.open_card:
+        page.locator(f'[data-widget="{picture.open_card}"] .w-foot').click()
+        page.locator(".prov").wait_for()
+    page.wait_for_timeout(SETTLE_MS)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--url", default="http://127.0.0.1:8000")
+    parser.add_argument("--email", required=True)
+    parser.add_argument("--password", help="default: read from standard input")
+    parser.add_argument("--into", type=Path, default=ROOT / "docs" / "screenshots")
+    arguments = parser.parse_args()
+    password = arguments.password or sys.stdin.readline().rstrip("\n")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=CHROMIUM_ARGUMENTS)
+        for path in take(browser, arguments.url, arguments.email, password, arguments.into):
+            print(path)
+        browser.close()
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
