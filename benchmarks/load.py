@@ -164,10 +164,12 @@ def load_dlt(server: EmbeddedPostgres, data: bytes, folder: Path) -> float:
 
     with psycopg.connect(server.url_of("postgres"), autocommit=True) as connection:
         connection.execute("CREATE DATABASE peer")
+    # dlt insists on a host and a password; the socket in the query is what counts.
+    peer_url = server.url_of("peer").replace("postgres@/", "postgres:none@localhost/")
     run = dlt.pipeline(
         "sluiceway_bench",
         pipelines_dir=str(folder / "dlt"),
-        destination=dlt.destinations.postgres(server.url_of("peer")),
+        destination=dlt.destinations.postgres(peer_url),
         dataset_name="peer",
         progress=None,
     )
