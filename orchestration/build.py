@@ -4,8 +4,9 @@ import dagster as dg
 
 from orchestration.defs.bronze.assets import bronze_asset
 from orchestration.defs.gold.assets import dbt_resources, gold_assets
+from orchestration.defs.gold.sensors import gold_sensor
 from orchestration.defs.maintenance.schedules import compaction_schedule, fixed_schedules, retention
-from orchestration.defs.silver.assets import samples_spec, silver_asset
+from orchestration.defs.silver.assets import shared_specs, silver_asset
 from orchestration.defs.silver.checks import silver_checks
 from orchestration.defs.streaming.sensors import streaming_sensor
 from orchestration.resources import Platform, s3_resources
@@ -27,12 +28,12 @@ def build_definitions(platform: Platform | None = None) -> dg.Definitions:
         assets=[
             *(bronze_asset(p) for p in pipelines),
             *(silver_asset(p) for p in pipelines),
-            samples_spec(pipelines),
+            *shared_specs(pipelines),
             *gold,
         ],
         asset_checks=checks,
         jobs=[retention],
-        sensors=[streaming_sensor(pipelines, names)],
+        sensors=[streaming_sensor(pipelines, names), *([gold_sensor(platform)] if gold else [])],
         schedules=[*schedules, *(fixed_schedules(pipelines, gold=bool(gold)))],
         resources={
             "platform": platform,

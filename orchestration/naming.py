@@ -6,8 +6,6 @@ import dagster as dg
 
 from sluiceway.catalog.contracts import Pipeline
 
-SAMPLES = dg.AssetKey(["silver", "samples"])
-
 
 def bronze_key(pipeline: Pipeline) -> dg.AssetKey:
     return dg.AssetKey(["bronze", pipeline.silver_table])

@@ -4,7 +4,9 @@ The manifest is the one that building gold left under the data folder; without i
 yet, and the log says so.
 """
 
+import sys
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -48,4 +50,5 @@ def dbt_resources(platform: Platform) -> dict[str, DbtCliResource]:
     """dbt's command line on the project, with this installation's profile, manifest and logs."""
     home = platform.dbt_home
     project = DbtProject(project_dir=DBT_PROJECT, target_path=home / "target", profiles_dir=home)
-    return {"dbt": DbtCliResource(project_dir=project, profiles_dir=str(home))}
+    executable = str(Path(sys.executable).with_name("dbt"))
+    return {"dbt": DbtCliResource(project_dir=project, profiles_dir=str(home), dbt_executable=executable)}

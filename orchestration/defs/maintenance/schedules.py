@@ -4,11 +4,12 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, timedelta
 
 import dagster as dg
-from sluiceway.warehouse.retention import apply_retention
 
+from orchestration.defs.gold.sensors import GOLD_GROUPS
 from orchestration.naming import bronze_key, silver_key
 from orchestration.resources import Platform
 from sluiceway.catalog.contracts import Pipeline
+from sluiceway.warehouse.retention import apply_retention
 
 RUNNING = dg.DefaultScheduleStatus.RUNNING
 
@@ -69,7 +70,7 @@ def fixed_schedules(pipelines: Sequence[Pipeline], *, gold: bool) -> list[dg.Sch
         found.append(
             dg.ScheduleDefinition(
                 name="gold_every_hour",
-                target=dg.AssetSelection.groups("gold", "staging", "marts"),
+                target=dg.AssetSelection.groups(*GOLD_GROUPS),
                 cron_schedule="5 * * * *",
                 default_status=RUNNING,
                 execution_timezone="UTC",

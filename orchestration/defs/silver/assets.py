@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 import dagster as dg
-from sluiceway.loading.replay import replay_day
 
-from orchestration.naming import SAMPLES, bronze_key, day_of, days, silver_key
+from orchestration.naming import bronze_key, day_of, days, silver_key
 from orchestration.resources import Platform
 from sluiceway.catalog.contracts import FieldSpec, Pipeline
+from sluiceway.loading.replay import replay_day
 from sluiceway.warehouse.schema import COLUMN_TYPES
 
 
@@ -53,15 +53,24 @@ def silver_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
     return silver
 
 
-def samples_spec(pipelines: Sequence[Pipeline]) -> dg.AssetSpec:
-    """The samples of all pipelines: one table, written together with every silver row."""
-    return dg.AssetSpec(
-        key=SAMPLES,
-        deps=[silver_key(p) for p in pipelines if p.spec.measures],
-        group_name="silver",
-        kinds={"postgres"},
-        description="(series, time, value) of every measure, written in the transaction of silver's rows.",
-    )
+def shared_specs(pipelines: Sequence[Pipeline]) -> list[dg.AssetSpec]:
+    """The tables all pipelines write in the transaction of silver's rows: shown so that lineage is whole."""
+    every = [silver_key(p) for p in pipelines]
+    measured = [silver_key(p) for p in pipelines if p.spec.measures]
+    return [
+        dg.AssetSpec(
+            key=dg.AssetKey(["silver", name]),
+            deps=deps,
+            group_name="silver",
+            kinds={"postgres"},
+            description=description,
+        )
+        for name, deps, description in (
+            ("samples", measured, "(series, time, value) of every measure."),
+            ("series", measured, "What a series is: pipeline, metric and dimension values."),
+            ("batches", every, "One row a loaded batch: counts, verdict, times."),
+        )
+    ]
 
 
 def _column(field: FieldSpec) -> dg.TableColumn:

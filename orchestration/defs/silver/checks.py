@@ -30,11 +30,15 @@ def silver_checks(pipeline: Pipeline, suite: SuiteSpec) -> dg.AssetChecksDefinit
             for e in suite.expectations
         ],
         required_resource_keys={"platform"},
+        can_subset=True,
         pool="silver",
     )
     def checks(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         platform: Platform = context.resources.platform
+        wanted = {selected.name for selected in context.selected_asset_check_keys}
         for outcome in deep_check(platform, platform.pipeline(pipeline.id)):
+            if check_name(outcome.expectation) not in wanted:
+                continue
             yield dg.AssetCheckResult(
                 asset_key=key,
                 check_name=check_name(outcome.expectation),

@@ -12,7 +12,6 @@ import sqlalchemy as sa
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 
 from orchestration.build import build_definitions
-from orchestration.naming import SAMPLES
 from orchestration.resources import Platform
 from sluiceway.infra.database import Database, Role
 from sluiceway.infra.settings import Settings
@@ -41,6 +40,7 @@ expectations:
     kwargs: {column: amount, min_value: 0}
     on_failure: quarantine
 """
+SAMPLES = dg.AssetKey(["silver", "samples"])
 SILVER = dg.AssetKey(["silver", "orders"])
 BRONZE = dg.AssetKey(["bronze", "orders"])
 
