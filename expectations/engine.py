@@ -158,13 +158,13 @@ class CompiledSuite:
     def __init__(self, spec: SuiteSpec) -> None:
         """Raises `ValueError` naming the expectation whose type or arguments are wrong."""
         library()
-        from great_expectations.execution_engine import PandasExecutionEngine
+        from great_expectations.execution_engine.pandas_execution_engine import PandasExecutionEngine
 
         self.spec = spec
         self._engine = PandasExecutionEngine(caching=False)
         self._filtered: dict[str, pd.DataFrame] = {}
         self._filter = self._engine._apply_row_condition_filter
-        self._engine._apply_row_condition_filter = self._filter_once
+        self._engine._apply_row_condition_filter = self._filter_once  # type: ignore[method-assign] # see there
         self._expectations = [(item, build(item)) for item in spec.expectations]
         self._plans: dict[tuple[Any, ...], _Plan] = {}
 
@@ -187,11 +187,13 @@ class CompiledSuite:
             self._filtered.clear()
             self._engine.load_batch_data(_BATCH, frame.iloc[:0])
 
-    def _filter_once(self, data: "pd.DataFrame", condition: Any, domain: dict[str, Any]) -> "pd.DataFrame":
+    def _filter_once(
+        self, data: "pd.DataFrame", row_condition: Any, domain_kwargs: dict[str, Any]
+    ) -> "pd.DataFrame":
         """The rows a row condition is about. Every metric asks again, and parsing costs more than finding."""
-        key = repr(condition)
+        key = repr(row_condition)
         if key not in self._filtered:
-            self._filtered[key] = self._filter(data, condition, domain)
+            self._filtered[key] = self._filter(data, row_condition, domain_kwargs)
         return self._filtered[key]
 
     def _plan(self, frame: "pd.DataFrame") -> _Plan:

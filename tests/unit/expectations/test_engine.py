@@ -104,6 +104,13 @@ def test_rows_are_counted_from_zero_whatever_the_index(frame: pd.DataFrame) -> N
     assert [list(f.failing) for _, f in compiled.run(shuffled)] == [[2, 3], [2]]
 
 
+def test_rows_of_a_condition_are_found_anew_in_each_frame() -> None:
+    compiled = CompiledSuite(suite(ITEMS[2]))
+    for cancelled in (True, False, True):
+        frame = pd.DataFrame({"delay": [1.0], "cancelled": [cancelled]})
+        assert [f.success for _, f in compiled.run(frame)] == [not cancelled]
+
+
 def test_more_failing_rows_than_the_library_lists_values() -> None:
     compiled = CompiledSuite(suite(expect("column_values_to_be_between", column="v", min_value=0)))
     ((_, finding),) = compiled.run(pd.DataFrame({"v": [-1.0] * 1000}))
