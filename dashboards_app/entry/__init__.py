@@ -1,1 +1,1 @@
-"""What Streamlit starts from; apart, because Streamlit takes a `pages` folder beside its script for its own."""
+"""What Streamlit starts from; apart, because it takes a `pages` folder beside its script for its own."""

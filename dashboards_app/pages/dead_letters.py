@@ -108,7 +108,7 @@ def _letter(letter: dict[str, Any]) -> None:
 def _payload(letter: dict[str, Any]) -> None:
     """The event as it came; one that waits can be corrected and tried again."""
     st.caption(
-        f"{letter['position']}, {ui.size(letter['payload_bytes'])}, event {letter['event_id'] or 'without id'}"
+        f"{letter['position']}, {ui.size(letter['payload_bytes'])}, event {letter['event_id'] or 'unnamed'}"
     )
     text = indented(letter["payload"])
     if letter["payload_truncated"] or letter["state"] not in WAITING:
