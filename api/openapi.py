@@ -148,13 +148,22 @@ def _events_operation() -> dict[str, Any]:
                     "application/json": {
                         "schema": {
                             "type": "object",
-                            "properties": {"accepted": {"type": "integer"}},
+                            "properties": {
+                                "accepted": {"type": "integer", "description": "Events taken."},
+                                "position": {
+                                    "type": "string",
+                                    "description": "Node, segment, offset; absent if no event was sent.",
+                                },
+                            },
                             "required": ["accepted"],
                         },
-                        "example": {"accepted": 1},
+                        "example": {"accepted": 1, "position": "host-216993600-32"},
                     }
                 },
             },
-            **{str(k): v for k, v in problem_responses((415, 429)).items()},
+            **{
+                str(k): v
+                for k, v in problem_responses((400, 401, 403, 404, 405, 408, 409, 413, 415, 429, 503)).items()
+            },
         },
     }

@@ -8,10 +8,12 @@ imports and memory do not weigh on the next.
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -32,17 +34,33 @@ def measure(name: str) -> dict[str, Any]:
     """Run one benchmark in a process of its own. Raises `RuntimeError` if it fails."""
     with tempfile.TemporaryDirectory(prefix="sluiceway-bench-") as folder:
         answer = Path(folder) / "result.json"
-        code = (
-            "import importlib, json, pathlib, sys;"
-            "found = importlib.import_module(sys.argv[1]).run();"
-            "pathlib.Path(sys.argv[2]).write_text(json.dumps(found))"
-        )
-        done = subprocess.run(
-            [sys.executable, "-c", code, f"benchmarks.{name}", str(answer)], cwd=FOLDER.parent, check=False
-        )
-        if done.returncode != 0 or not answer.exists():
-            raise RuntimeError(f"benchmark {name} failed with exit code {done.returncode}")
+        code = "import sys; from benchmarks.harness import run_child; run_child(*sys.argv[1:])"
+        child = subprocess.Popen([sys.executable, "-c", code, name, str(answer)], cwd=FOLDER.parent)
+        try:
+            exit_code = child.wait()
+        finally:
+            child.terminate()  # told to stop ourselves: it has servers and folders to clear away
+            child.wait()
+        if exit_code != 0 or not answer.exists():
+            raise RuntimeError(f"benchmark {name} failed with exit code {exit_code}")
         return with_ratios(json.loads(answer.read_text()))
+
+
+def run_child(name: str, answer: str) -> None:
+    """In the benchmark's own process: run it and leave its result in the file `answer`."""
+    exit_on_sigterm()
+    found = import_module(f"benchmarks.{name}").run()
+    Path(answer).write_text(json.dumps(found))
+
+
+def exit_on_sigterm() -> None:
+    """Unwind, so that servers stop and folders go; a second signal does not disturb that."""
+
+    def leave(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        sys.exit(143)
+
+    signal.signal(signal.SIGTERM, leave)
 
 
 def with_ratios(found: dict[str, Any]) -> dict[str, Any]:
@@ -86,6 +104,7 @@ def _figure(value: float | None) -> str:
 
 def main(wanted: Iterable[str]) -> int:
     """Run the named benchmarks (none: all). Returns the exit code."""
+    exit_on_sigterm()
     console = Console()
     known = names()
     chosen = list(wanted) or known
