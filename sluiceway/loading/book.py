@@ -49,7 +49,8 @@ class PipelineBook:
             return self._entries.get(pipeline_id)
 
     def slug(self, pipeline_id: int) -> str | None:
-        entry = self.get(pipeline_id)
+        """The pipeline's name in the lake. It never changes, so it is known while the database is away."""
+        entry = self._entries.get(pipeline_id) or self.get(pipeline_id)
         return None if entry is None else entry.pipeline.slug
 
     def active(self) -> list[Pipeline]:

@@ -117,6 +117,9 @@ class Loader:
             self._find_position()
         chunk = self._next_chunk()
         if chunk is None:
+            if self._failures:
+                self._find_position()  # the database answers, though nothing waits to be committed
+                self._recovered()
             return 0
         if chunk.size_bytes >= _BACKLOG_BYTES:
             self._ahead = self._executor.submit(self._read_ahead, chunk.end, dict(self._cursors))
