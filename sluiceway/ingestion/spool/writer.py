@@ -12,7 +12,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -95,7 +95,8 @@ class SpoolWriter:
         self._descriptor = -1
         self._offset = 0
         self._bell = Bell(folder)
-        self._queue: SimpleQueue[_Pending | None] = SimpleQueue()
+        self._queue: SimpleQueue[list[_Pending] | None] = SimpleQueue()
+        self._gathered: dict[asyncio.AbstractEventLoop, list[_Pending]] = {}
         self._closing = threading.Lock()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="spool-writer", daemon=True)
@@ -132,7 +133,16 @@ class SpoolWriter:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Position] = loop.create_future()
         at_us = time.time_ns() // 1000 if received_us is None else received_us
-        self._enqueue(_Pending(future, loop, workspace_id, pipeline_id, form, events, at_us, headers, body))
+        pending = _Pending(future, loop, workspace_id, pipeline_id, form, events, at_us, headers, body)
+        with self._closing:
+            self._check_open()
+            gathered = self._gathered.get(loop)
+            if gathered is None:
+                # One hand-over for all that this turn of the loop brings: it wakes the thread once.
+                self._gathered[loop] = [pending]
+                loop.call_soon(self._hand_over, loop)
+            else:
+                gathered.append(pending)
         return future
 
     def append_now(
@@ -149,7 +159,10 @@ class SpoolWriter:
         """The same for a caller without an event loop: blocks until the record is durable."""
         future: concurrent.futures.Future[Position] = concurrent.futures.Future()
         at_us = time.time_ns() // 1000 if received_us is None else received_us
-        self._enqueue(_Pending(future, None, workspace_id, pipeline_id, form, events, at_us, headers, body))
+        pending = _Pending(future, None, workspace_id, pipeline_id, form, events, at_us, headers, body)
+        with self._closing:
+            self._check_open()
+            self._queue.put([pending])
         return future.result()
 
     def close(self) -> None:
@@ -158,6 +171,9 @@ class SpoolWriter:
             if self._closed:
                 return
             self._closed = True
+            for gathered in self._gathered.values():
+                self._queue.put(gathered)
+            self._gathered.clear()
             self._queue.put(None)
         self._thread.join()
         if self._descriptor >= 0:
@@ -174,11 +190,15 @@ class SpoolWriter:
     ) -> None:
         self.close()
 
-    def _enqueue(self, pending: _Pending) -> None:
+    def _check_open(self) -> None:
+        if self._closed:
+            raise SpoolClosed("The event route is stopping; send this again.", retry_after_s=2)
+
+    def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
         with self._closing:
-            if self._closed:
-                raise SpoolClosed("The event route is stopping; send this again.", retry_after_s=2)
-            self._queue.put(pending)
+            gathered = self._gathered.pop(loop, None)
+            if gathered is not None:
+                self._queue.put(gathered)
 
     def _recover(self) -> int:
         """The number of the newest segment so far, its torn tail cut off."""
@@ -191,22 +211,15 @@ class SpoolWriter:
     def _run(self) -> None:
         stopping = False
         while not stopping:
-            taken = [self._queue.get()]
+            first = self._queue.get()
+            stopping = first is None
+            taken = first or []
             with suppress(Empty):
                 while True:
-                    taken.append(self._queue.get_nowait())
-            group: list[_Pending] = []
-            size = 0
-            for pending in taken:
-                if pending is None:
-                    stopping = True
-                    continue
-                if group and size + len(pending.body) > GROUP_BYTES:
-                    _resolve(group, self._commit(group))
-                    group, size = [], 0
-                group.append(pending)
-                size += len(pending.body)
-            if group:
+                    more = self._queue.get_nowait()
+                    stopping = stopping or more is None
+                    taken += more or []
+            for group in _groups(taken):
                 _resolve(group, self._commit(group))
 
     def _commit(self, group: Sequence[_Pending]) -> Sequence[Outcome]:
@@ -316,6 +329,18 @@ def _lock(folder: Path) -> IO[bytes]:
             f"Another process writes to the spool in {folder}: stop it, or set another SLUICEWAY_NODE."
         ) from None
     return file
+
+
+def _groups(taken: list[_Pending]) -> Iterator[list[_Pending]]:
+    """What waits, cut where one write would carry more than `GROUP_BYTES`."""
+    begin = size = 0
+    for index, pending in enumerate(taken):
+        if index > begin and size + len(pending.body) > GROUP_BYTES:
+            yield taken[begin:index]
+            begin, size = index, 0
+        size += len(pending.body)
+    if begin < len(taken):
+        yield taken[begin:]
 
 
 def _resolve(group: Sequence[_Pending], outcomes: Sequence[Outcome]) -> None:
