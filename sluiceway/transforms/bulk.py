@@ -17,13 +17,14 @@ from sluiceway.transforms.contracts import Arrivals
 from sluiceway.transforms.paths import Path
 from sluiceway.transforms.plan import FUTURE_LIMIT_US, MAX_ID_BYTES, FieldPlan, Plan
 from sluiceway.transforms.single import join_id
-from sluiceway.transforms.values import INT64_MAX, INT64_MIN, Mismatch, to_text, to_timestamp
+from sluiceway.transforms.values import INT64_MAX, INT64_MIN, NUMBER_MAX, Mismatch, to_text, to_timestamp
 
 _Int64 = Annotated[int, msgspec.Meta(ge=INT64_MIN, le=INT64_MAX)]
+_Number = Annotated[float, msgspec.Meta(ge=-NUMBER_MAX, le=NUMBER_MAX)]
 _EXACT: dict[FieldType, Any] = {
     FieldType.STRING: str,
     FieldType.INTEGER: _Int64,
-    FieldType.NUMBER: float,
+    FieldType.NUMBER: _Number,
     FieldType.BOOLEAN: bool,
     FieldType.TIMESTAMP: str | int | float,
     FieldType.DATE: str,
@@ -54,7 +55,7 @@ class BulkMapper:
                 return None
         for path in plan.id_paths:
             # A double forgets whether 5 or 5.0 was sent, and an id is what was sent.
-            wanted[path] = int | float if wanted.get(path) is float else wanted.get(path, _ANY_SCALAR)
+            wanted[path] = int | _Number if wanted.get(path) is _Number else wanted.get(path, _ANY_SCALAR)
         if plan.time_path is not None:
             wanted.setdefault(plan.time_path, str | int | float)
         plain = [path for path in wanted if path.header is None]

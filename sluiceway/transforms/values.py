@@ -15,6 +15,8 @@ import msgspec
 from sluiceway.catalog.contracts import FieldType
 
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
+# Gold keeps sums of squares as doubles: 1e140 squared, a hundred million times, still fits.
+NUMBER_MAX = 1e140
 _EXACT_FLOAT = 2**53
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_US, _LAST_US = -62_135_596_800_000_000, 253_402_300_799_999_999  # years 1 to 9999
@@ -77,6 +79,8 @@ def to_number(value: Any) -> float:
         number = math.inf
     if not math.isfinite(number):
         raise Mismatch("not_finite", "a finite number")
+    if abs(number) > NUMBER_MAX:
+        raise Mismatch("out_of_range", "a number from -1e140 to 1e140")
     return number
 
 

@@ -48,6 +48,8 @@ VALUES: list[tuple[str, str, Any]] = [
     ("number", '"5.5"', 5.5),
     ("number", '"1e3"', 1000.0),
     ("number", "1e400", REJECT + "not_finite"),
+    ("number", "1e140", 1e140),
+    ("number", "-1.1e140", REJECT + "out_of_range"),
     ("number", '"1e400"', REJECT + "not_finite"),
     ("number", '"NaN"', REJECT + "wrong_type"),
     ("number", '"inf"', REJECT + "wrong_type"),
