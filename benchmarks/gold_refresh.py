@@ -76,8 +76,8 @@ def _measure(database: Database, connection: "psycopg.Connection[Any]") -> dict[
         "detail": (
             f"{samples:,} samples of {DAYS} days, {late:,} late ones in {OUTAGES} outages; the first fill"
             f" took {filled_s:.1f} s; every row compared with a full recompute. Worst case,"
-            f" {scattered:,} late ones at random ({buckets[0]:,} buckets): {scattered_s:.2f} s. Peer: REFRESH MATERIALIZED VIEW"
-            " of the same queries."
+            f" {scattered:,} late ones at random ({buckets[0]:,} buckets): {scattered_s:.2f} s."
+            " Peer: REFRESH MATERIALIZED VIEW of the same queries."
         ),
     }
 

@@ -7,7 +7,9 @@ from sluiceway.infra.database import SERVICE_ROLES, Database, Role
 
 TABLES = """
 SELECT c.oid::regclass::text AS name, c.relrowsecurity AS secured,
-       EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid AND p.polname = 'workspace_isolation') AS isolated
+       EXISTS (
+         SELECT FROM pg_policy p WHERE p.polrelid = c.oid AND p.polname = 'workspace_isolation'
+       ) AS isolated
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'workspace_id'
 WHERE n.nspname IN ('app', 'silver', 'gold', 'quality', 'marts', 'staging')
