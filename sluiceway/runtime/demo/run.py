@@ -1,6 +1,7 @@
 """`sluiceway demo`: waits for the platform, loads the year, then replays today until told to stop."""
 
 import logging
+import time
 from datetime import timedelta
 
 import sqlalchemy as sa
@@ -21,6 +22,8 @@ from sluiceway.runtime.processes.entry import stop_event
 
 log = logging.getLogger(__name__)
 
+_PATIENCE_S = 60.0
+
 
 def run_demo(settings: Settings, *, speed: int | None = None, load_only: bool = False) -> int:
     """Load what is missing of the year, then (unless `load_only`) replay. Returns the exit code.
@@ -32,16 +35,17 @@ def run_demo(settings: Settings, *, speed: int | None = None, load_only: bool = 
     database = open_database(settings, pool_size=1)
     key = ensure_key(database, settings.home / "keys" / "demo", "the demo", [FLIGHTS, WEATHER, GITHUB])
     state = DemoState.load(folder / "state.json")
-    if _is_empty(database):
+    if _loaded(database) == 0:  # what was noted as sent belonged to another database
         state = DemoState(folder / "state.json")
-    database.dispose()
     client = EventClient(settings.internal_url, key, stop)
     data = NewYork()
     payloads = payloads_folder(settings)
     clock = SystemClock()
+    yesterday = local_today(clock.now()) - timedelta(days=1)
     try:
+        load_year(client, data, state, yesterday, lambda: _until_loaded(database, client))
         send_deliveries(client, payloads, state)
-        load_year(client, data, state, local_today(clock.now()) - timedelta(days=1))
+        database.dispose()
         if not load_only:
             Replay(client, data, state, clock, speed or settings.demo_speed, payloads).run()
     except Stopped:
@@ -52,8 +56,15 @@ def run_demo(settings: Settings, *, speed: int | None = None, load_only: bool = 
     return 0
 
 
-def _is_empty(database: Database) -> bool:
-    """Whether the database has never loaded a flight: what was noted as sent belonged to another one."""
+def _until_loaded(database: Database, client: EventClient) -> None:
+    """Wait until flights are in silver, at most `_PATIENCE_S`."""
+    deadline = time.monotonic() + _PATIENCE_S
+    while _loaded(database) == 0 and time.monotonic() < deadline:
+        client.pause(0.5)
+
+
+def _loaded(database: Database) -> int:
+    """How many flights the database has ever loaded."""
     with database.transaction(Role.APP, workspace_id=1) as connection:
         row = connection.execute(
             sa.text(
@@ -62,4 +73,4 @@ def _is_empty(database: Database) -> bool:
             ),
             {"slug": FLIGHTS},
         ).first()
-    return row is None or row.events == 0
+    return 0 if row is None else int(row.events)
