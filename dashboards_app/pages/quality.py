@@ -21,7 +21,8 @@ def show() -> None:
         ui.nothing("No pipelines yet", "A suite guards a pipeline: apply one first.")
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        titles = {p["slug"]: p["title"] for p in pipelines}
+        busiest = sorted(pipelines, key=lambda p: -p["status"]["events"])
+        titles = {p["slug"]: p["title"] for p in busiest}
         slug = st.selectbox(
             "Pipeline", list(titles), format_func=titles.__getitem__, key="quality-pipeline", width=280
         )

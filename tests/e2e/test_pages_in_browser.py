@@ -4,11 +4,13 @@ import re
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.support.platform import RunningPlatform
+from tests.support.screenshots import PICTURES, take
 
 pytestmark = pytest.mark.browser
 
@@ -120,3 +122,13 @@ def test_nothing_is_fetched_from_elsewhere(
         page.goto(platform.url + path)
         page.wait_for_timeout(1500)
     assert foreign == []
+
+
+def test_the_pictures_of_the_documentation_can_be_taken(
+    browser: Browser, platform: RunningPlatform, tmp_path: Path
+) -> None:
+    wanted = [p for p in PICTURES if p.name in ("provenance", "pipelines")]
+    paths = take(browser, platform.url, platform.email, platform.password, tmp_path, wanted)
+    assert [path.stem for path in paths] == [picture.name for picture in wanted]
+    for path in paths:
+        assert path.stat().st_size > 20_000

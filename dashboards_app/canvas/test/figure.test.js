@@ -72,3 +72,10 @@ test("sparklines stay in their box and need two values", () => {
   assert.deepEqual(last, [90, 10]);
   assert.doesNotMatch(sparkline([3, 3, 3], 90, 20).line, /NaN/);
 });
+
+test("a stack is not drawn where nothing is known", () => {
+  const rows = [["2026-11-21T02:00:00Z", "web", 5], ["2026-11-21T03:00:00Z", "loader", 7]];
+  const query = { measures: [{ field: "memory", agg: "avg", as: "flights" }] };
+  const traces = lineTraces(answer(rows, ["process"]), { query, chart: { series: "process", stack: true } }, ["#112233"], new Set(), { fill: 0.2 });
+  assert.deepEqual(traces.map((t) => t.y), [[null, 7], [5, null]]);
+});

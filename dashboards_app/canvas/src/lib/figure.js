@@ -96,8 +96,9 @@ export function openBucket(answer, now) {
 
 /** Plotly traces of a line widget. `colors` is the palette, `hidden` the names switched off in the legend. */
 export function lineTraces(answer, spec, colors, hidden, tints) {
-  const { series, timed } = toSeries(answer, spec.chart, spec.query);
+  const { series: all, timed } = toSeries(answer, spec.chart, spec.query);
   const stacked = Boolean(spec.chart?.stack);
+  const series = stacked ? withoutSilence(all) : all;
   return series.map((group, i) => {
     const color = colors[i % colors.length];
     const faint = i >= MAX_SERIES;
@@ -142,6 +143,15 @@ export function barTraces(answer, spec, colors, hidden, toneAt) {
       marker: { color: shades.every((c) => c === color) ? color : shades, line: { width: 0 }, cornerradius: 3 },
       hovertemplate: flat ? "%{y}: %{x}<extra></extra>" : "%{y}<extra></extra>",
     };
+  });
+}
+
+/** Without the times at which no series has a value: a stack would show nought there. */
+function withoutSilence(series) {
+  const spoke = new Set(series.flatMap((group) => group.x.filter((_, i) => !missing(group.y[i]))));
+  return series.map((group) => {
+    const kept = group.x.map((_, i) => i).filter((i) => spoke.has(group.x[i]));
+    return { ...group, x: kept.map((i) => group.x[i]), y: kept.map((i) => group.y[i]) };
   });
 }
 
