@@ -8,7 +8,6 @@ logs) goes under the data folder, never into the project.
 import hashlib
 import json
 import logging
-import os
 import re
 import subprocess
 import sys
@@ -24,6 +23,7 @@ import psycopg
 from sluiceway.infra.database import Database, Role
 from sluiceway.infra.settings import Settings
 from sluiceway.kit.errors import SluicewayError
+from sluiceway.runtime.environment import inherited
 from sluiceway.runtime.profiles import DBT_PROJECT, write_profiles
 
 log = logging.getLogger(__name__)
@@ -84,12 +84,7 @@ def dbt_command(project: Path, profiles: Path, *arguments: str) -> list[str]:
 
 def dbt_environment() -> dict[str, str]:
     """The process's environment, with everything that would call a foreign host switched off."""
-    return {
-        **os.environ,
-        "DBT_SEND_ANONYMOUS_USAGE_STATS": "False",
-        "DO_NOT_TRACK": "1",
-        "DBT_VERSION_CHECK": "True",
-    }
+    return inherited({"DBT_SEND_ANONYMOUS_USAGE_STATS": "False", "DO_NOT_TRACK": "1"})
 
 
 def _run_dbt(project: Path, profiles: Path) -> None:
