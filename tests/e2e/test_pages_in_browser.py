@@ -68,7 +68,7 @@ def test_a_dead_letter_shows_its_reason_and_becomes_a_row_when_corrected(
     mark = str(uuid.uuid4())
     wrong = {
         "id": mark, "scheduled": datetime.now(UTC).isoformat(), "carrier": "UA", "origin": "EWR",
-        "flight": "1", "dep_delay": "late", "cancelled": False,
+        "flight": "1", "dep_delay": "late", "distance": 719, "cancelled": False,
     }  # fmt: skip
     platform.send("nyc-flights", [wrong])
     page.goto(f"{platform.url}/dead-letters")

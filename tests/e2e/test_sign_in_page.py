@@ -5,12 +5,11 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 import uvicorn
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
 from api.app import create_app
 from api.services import ApiServices
@@ -22,11 +21,6 @@ from sluiceway.infra.settings import Settings
 pytestmark = pytest.mark.browser
 
 PASSWORD = "correct horse battery"
-ARGUMENTS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-]  # fmt: skip
-CHROMIUM = Path("/usr/bin/chromium")
 
 
 @dataclass
@@ -60,16 +54,6 @@ def site(database: Database, settings: Settings, secret_key: SecretKey) -> Itera
     yield Site(f"http://127.0.0.1:{port}", seen)
     server.should_exit = True
     thread.join(timeout=10)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if not CHROMIUM.exists():
-        pytest.skip("needs Chromium at /usr/bin/chromium")
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
-        yield found
-        found.close()
 
 
 def test_a_person_signs_in_and_out_without_a_script(site: Site, browser: Browser) -> None:

@@ -131,6 +131,8 @@ test("freshness in words", () => {
 test("trust in words", () => {
   assert.equal(trust({ quality: { verdict: "pass", dead_letters: 0 } }).tone, "good");
   assert.equal(trust({ quality: { verdict: "quarantine", dead_letters: 1200 } }).label, "1.2k set aside");
+  assert.equal(trust({ quality: { verdict: "pass", dead_letters: 3 } }).label, "3 set aside");
+  assert.equal(trust({ quality: { verdict: "hold", dead_letters: 3 } }).label, "on hold");
   assert.equal(trust({ quality: { verdict: "hold" } }).tone, "critical");
   assert.equal(trust({ quality: { verdict: null } }).label, "no gate");
   assert.equal(trust(null).label, "no gate");

@@ -32,8 +32,11 @@ export function trust(answer) {
   const quality = answer?.quality;
   const verdict = VERDICTS[quality?.verdict ?? "none"] ?? VERDICTS.none;
   const count = quality?.dead_letters ?? 0;
-  if (verdict.label === "quarantined" && count > 0) {
-    return { ...verdict, count, label: `${formatted(count, "compact")} set aside` };
+  // Events that could not be read are missing from the number too, whatever the gate said of the rest.
+  if (count > 0 && verdict.tone !== "critical" && verdict !== VERDICTS.warn) {
+    const { tone, icon } = VERDICTS.quarantine;
+    const text = verdict === VERDICTS.quarantine ? verdict.text : "Events that could not become rows are set aside and not in this number.";
+    return { tone, icon, text, count, label: `${formatted(count, "compact")} set aside` };
   }
   return { ...verdict, count };
 }
