@@ -97,6 +97,10 @@ class Supervisor:
         self._tell_guard(f"server {pid or 0}")
         self._publish()
 
+    def guard_also(self, group: int) -> None:
+        """Have the guard end one more process group, should this process be killed."""
+        self._tell_guard(f"+{group}")
+
     def start(self, spec: ProcessSpec) -> None:
         """Start a process and keep it running from now on."""
         child = Child(spec)

