@@ -8,7 +8,7 @@ STAMP  := $(VENV)/.installed
 EXTRAS := demo,test,dev
 RUN    := $(BIN)/python -m
 JOBS   ?= 2
-PYTEST := $(RUN) pytest -n $(JOBS) --dist worksteal
+PYTEST := $(RUN) pytest -n $(JOBS) --dist loadgroup
 LINTED := sluiceway api orchestration dashboards_app expectations tests benchmarks
 
 # Without byte code every start would compile two hundred packages anew.

@@ -19,6 +19,15 @@ from sluiceway.migrations import migrate
 TEST_KEY = "a key for tests only, long enough to pass"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What a whole platform or a TimescaleDB is started for stays in one test process (`--dist loadgroup`)."""
+    for item in items:
+        if "e2e" in item.path.parts:
+            item.add_marker(pytest.mark.xdist_group("e2e"))
+        elif "timescale_built" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("timescale"))
+
+
 @dataclass(frozen=True)
 class Cluster:
     """The embedded server of this test process, with a migrated template to copy databases from."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from sluiceway.dashboards.contracts import COLUMNS, DashboardSpec, Layout, Position, Widget
 
-_SIZES = {"stat": (3, 2), "line": (6, 4), "bar": (6, 4), "table": (6, 4), "text": (6, 2)}
+_SIZES = {"stat": (3, 3), "line": (6, 4), "bar": (6, 4), "table": (6, 4), "text": (6, 2)}
 
 
 def place(spec: DashboardSpec, kept: Mapping[str, Position] | None = None) -> Layout:
