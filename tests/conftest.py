@@ -20,7 +20,7 @@ TEST_KEY = "a key for tests only, long enough to pass"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What a whole platform or a TimescaleDB is started for stays in one test process (`--dist loadgroup`)."""
+    """What a whole platform, or TimescaleDB, is started for stays in one test process."""
     for item in items:
         if "e2e" in item.path.parts:
             item.add_marker(pytest.mark.xdist_group("e2e"))

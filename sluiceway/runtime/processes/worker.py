@@ -1,7 +1,8 @@
 """`python -m sluiceway.runtime.processes.worker`: what has to happen beside the data path.
 
-The outbox; gold's refresh, on either kind of server; partitions for the time to come; Dagster's reload when the catalog changed; the platform's own measurements, sent through the event
-route like anybody else's. Each job has its thread and its pace; a failure is logged and tried again.
+The outbox; gold's refresh, on either kind of server; partitions for the time to come; Dagster's reload when
+the catalog changed; the platform's own measurements, sent through the event route like anybody else's. Each
+job has its thread and its pace; a failure is logged and tried again.
 """
 
 import contextlib
