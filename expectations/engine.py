@@ -32,6 +32,13 @@ _EXAMPLES = 5
 _MAX_PLANS = 16
 _INDEX_QUERY = ".unexpected_index_query"
 _BATCH = "batch"
+# Conditions on one value that look at nothing else: of equal values one need be asked.
+_BY_VALUE = frozenset(
+    f"column_values.{name}.condition"
+    for name in ("match_regex", "not_match_regex", "match_regex_list", "not_match_regex_list",
+                 "in_set", "not_in_set", "value_length.between", "value_length.equals")
+)  # fmt: skip
+_MANY = 1_000  # rows, from which on it pays to find equal values
 
 
 def switch_telemetry_off() -> None:
@@ -163,21 +170,27 @@ class CompiledSuite:
         self.spec = spec
         self._engine = PandasExecutionEngine(caching=False)
         self._filtered: dict[str, pd.DataFrame] = {}
+        self._distinct: dict[str, _Distinct | None] = {}
         self._filter = self._engine._apply_row_condition_filter
         self._engine._apply_row_condition_filter = self._filter_once  # type: ignore[method-assign] # see there
         self._expectations = [(item, build(item)) for item in spec.expectations]
         self._plans: dict[tuple[Any, ...], _Plan] = {}
+        read = [columns_of(item.kwargs) for item in spec.expectations]
+        # An expectation that names no column is about the table: it sees every column.
+        self._reads = frozenset(name for names in read for name in names) if all(read) else None
 
     def run(self, frame: "pd.DataFrame", *, all_sizes: bool = False) -> list[tuple[ExpectationSpec, Finding]]:
         """Ask every expectation whose `min_rows` the frame reaches (`all_sizes`: every one).
 
         Rows are counted from 0 in the frame's order. What cannot be evaluated is a finding with `error`.
         """
+        if self._reads is not None:  # the library copies and cuts whole frames for every metric
+            frame = frame[[name for name in frame.columns if name in self._reads]]
         frame = frame.reset_index(drop=True)
         self._engine.load_batch_data(_BATCH, frame)
         try:
             plan = self._plan(frame)
-            metrics, errors = self._resolve(plan)
+            metrics, errors = self._resolve(plan, frame)
             return [
                 (step.spec, self._judge(step, metrics, errors))
                 for step in plan.steps
@@ -185,6 +198,7 @@ class CompiledSuite:
             ]
         finally:
             self._filtered.clear()
+            self._distinct.clear()
             self._engine.load_batch_data(_BATCH, frame.iloc[:0])
 
     def _filter_once(
@@ -237,7 +251,7 @@ class CompiledSuite:
             edges += graph.edges
         return _Plan(steps, _levels(edges))
 
-    def _resolve(self, plan: _Plan) -> tuple[dict[Any, Any], dict[Any, str]]:
+    def _resolve(self, plan: _Plan, frame: "pd.DataFrame") -> tuple[dict[Any, Any], dict[Any, str]]:
         """Values of all metrics, and what went wrong with those that have none, by metric id."""
         metrics: dict[Any, Any] = {}
         errors: dict[Any, str] = {}
@@ -252,7 +266,8 @@ class CompiledSuite:
                 else:
                     errors[metric.id] = broken
             try:
-                metrics.update(self._engine.resolve_metrics(ready, metrics, {}))
+                rest = [metric for metric in ready if not self._ask_by_value(metric, frame, metrics)]
+                metrics.update(self._engine.resolve_metrics(rest, metrics, {}))
             except Exception:  # one bad metric fails its whole level: ask again one by one
                 for metric in ready:
                     try:
@@ -260,6 +275,26 @@ class CompiledSuite:
                     except Exception as error:
                         errors[metric.id] = _sentence(error)
         return metrics, errors
+
+    def _ask_by_value(self, metric: Any, frame: "pd.DataFrame", metrics: dict[Any, Any]) -> bool:
+        """Compute a condition on the distinct values of its column alone; False: it is not of that kind."""
+        domain = metric.metric_domain_kwargs
+        if metric.metric_name not in _BY_VALUE or domain.get("row_condition") or len(frame) < _MANY:
+            return False
+        name = domain["column"]
+        if name not in self._distinct:
+            self._distinct[name] = _find_distinct(frame, name)
+        distinct = self._distinct[name]
+        if distinct is None:
+            return False
+        self._engine.load_batch_data(_BATCH, distinct.values)
+        try:
+            found = self._engine.resolve_metrics([metric], metrics, {})
+        finally:
+            self._engine.load_batch_data(_BATCH, frame)
+        condition, *kwargs = found[metric.id]
+        metrics[metric.id] = (distinct.spread(condition), *kwargs)
+        return True
 
     def _judge(self, step: _Step, metrics: dict[Any, Any], errors: dict[Any, str]) -> Finding:
         problem = step.problem or next(
@@ -287,6 +322,36 @@ class CompiledSuite:
         examples = [plain(value) for value in (result.get("partial_unexpected_list") or ())[:_EXAMPLES]]
         detail = {"examples": examples} if unexpected else {}
         return Finding(success, evaluated, unexpected, [int(row) for row in failing], detail)
+
+
+@dataclass(frozen=True, slots=True)
+class _Distinct:
+    """A column's distinct values, and for each row that is not null which of them it holds."""
+
+    values: "pd.DataFrame"
+    codes: Any
+    index: Any
+
+    def spread(self, condition: "pd.Series[Any]") -> "pd.Series[Any]":
+        """What was found of the values, as if every row had been asked."""
+        import pandas as pd
+
+        return pd.Series(condition.to_numpy()[self.codes], index=self.index, name=condition.name)
+
+
+def _find_distinct(frame: "pd.DataFrame", name: str) -> _Distinct | None:
+    """None where it would not pay, or where equal values need not be the same (1, 1.0 and true are equal)."""
+    import pandas as pd
+
+    column = frame[name]
+    if column.dtype != object:
+        return None
+    codes, values = pd.factorize(column)
+    if len(values) * 4 > len(column) or pd.api.types.infer_dtype(values, skipna=False) != "string":
+        return None
+    there = codes >= 0
+    whole = pd.DataFrame({name: pd.Series(values, dtype=object)})
+    return _Distinct(whole, codes[there], frame.index[there])
 
 
 def _levels(edges: Sequence[Any]) -> list[list[Any]]:

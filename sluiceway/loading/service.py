@@ -28,7 +28,8 @@ from sluiceway.warehouse.errors import CursorMoved, PipelineGone
 from sluiceway.warehouse.judgement import reject
 from sluiceway.warehouse.service import Warehouse
 
-MAX_BATCH_BYTES = 16 * 1024 * 1024
+MAX_BATCH_BYTES = 8 * 1024 * 1024
+_FIRST_BYTES = 4 * 1024 * 1024  # a backlog begins smaller: nobody works while its first batch is prepared
 _BACKLOG_BYTES = 1024 * 1024  # from here on the next batch is prepared while this one is committed
 _IDLE_WAIT_S = 0.5
 _PACE_S = 0.02  # under a steady flow batches begin at most this often
@@ -147,7 +148,7 @@ class Loader:
         if ahead is not None and (chunk := ahead.result()) is not None:
             return chunk
         assert self.position is not None
-        return self._read(self.position, self._cursors)
+        return self._read(self.position, self._cursors, _FIRST_BYTES)
 
     def _forget_ahead(self) -> None:
         ahead, self._ahead = self._ahead, None
@@ -156,7 +157,7 @@ class Loader:
 
     def _read_ahead(self, start: Position, cursors: dict[int, Position]) -> Chunk | None:
         """The next chunk, the gate asked already: while the database works, this thread has the time."""
-        chunk = self._read(start, cursors)
+        chunk = self._read(start, cursors, self._max_batch_bytes)
         if chunk is None:
             return None
         ask = self._warehouse.ask_gate
@@ -164,8 +165,8 @@ class Loader:
             chunk, batches=[replace(b, verdict=ask(b.pipeline, b.mapped.rows)) for b in chunk.batches]
         )
 
-    def _read(self, start: Position, cursors: dict[int, Position]) -> Chunk | None:
-        records = self._reader.read(start, self._max_batch_bytes)
+    def _read(self, start: Position, cursors: dict[int, Position], max_bytes: int) -> Chunk | None:
+        records = self._reader.read(start, min(max_bytes, self._max_batch_bytes))
         if not records:
             return None
         now = self._clock.now()

@@ -94,6 +94,17 @@ def find_known_ids(connection: Connection, pipeline_id: int, ids: Sequence[str],
     return {row[0] for row in rows.fetchall()}
 
 
+def find_newest_id(connection: Connection, pipeline_id: int, least: str, since: datetime) -> str | None:
+    """The greatest id (by its bytes) that `find_known_ids` could find, unless all are below `least`."""
+    # Without `least` a leaf that has no statistics yet would be read as a whole and sorted.
+    row = connection.execute(
+        "SELECT max(event_id) FROM silver.event_keys WHERE pipeline_id = %s AND event_id >= %s"
+        " AND seen_at >= date_trunc('week', %s::timestamptz)",
+        (pipeline_id, least, since),
+    ).fetchone()
+    return None if row is None else row[0]
+
+
 def insert_batch(connection: Connection, values: Mapping[str, Any]) -> int:
     row = connection.execute(
         "INSERT INTO silver.batches (workspace_id, pipeline_id, name, origin, pipeline_version, verdict,"
@@ -109,16 +120,12 @@ def insert_batch(connection: Connection, values: Mapping[str, Any]) -> int:
     return int(row[0])
 
 
-def copy_into(
-    connection: Connection, table: str, columns: Sequence[str], data: bytes, *, binary: bool = False
-) -> None:
-    """COPY straight into a leaf of schema silver."""
-    _copy(connection, sql.Identifier("silver", table), columns, data, binary)
+def copy_into(connection: Connection, table: str, columns: Sequence[str], data: bytes) -> None:
+    """COPY (binary) straight into a leaf of schema silver."""
+    _copy(connection, sql.Identifier("silver", table), columns, data)
 
 
-def copy_through(
-    connection: Connection, table: str, columns: Sequence[str], data: bytes, *, binary: bool = False
-) -> None:
+def copy_through(connection: Connection, table: str, columns: Sequence[str], data: bytes) -> None:
     """Into a table that takes no COPY (row-level security), by way of a temporary one."""
     through = sql.Identifier(f"load_{table}_{len(columns)}"[:63])
     target = sql.Identifier("silver", table)
@@ -129,16 +136,14 @@ def copy_through(
             "CREATE TEMP TABLE IF NOT EXISTS {} ON COMMIT DELETE ROWS AS SELECT {} FROM {} WITH NO DATA"
         ).format(through, names, target)
     )
-    _copy(connection, through, columns, data, binary)
+    _copy(connection, through, columns, data)
     connection.execute(sql.SQL("INSERT INTO {} ({}) SELECT {} FROM {}").format(target, names, names, through))
     connection.execute(sql.SQL("DELETE FROM {}").format(through))
 
 
-def _copy(
-    connection: Connection, target: sql.Identifier, columns: Sequence[str], data: bytes, binary: bool
-) -> None:
-    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT {})").format(
-        target, sql.SQL(", ").join(map(sql.Identifier, columns)), sql.SQL("binary" if binary else "csv")
+def _copy(connection: Connection, target: sql.Identifier, columns: Sequence[str], data: bytes) -> None:
+    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(
+        target, sql.SQL(", ").join(map(sql.Identifier, columns))
     )
     with connection.cursor() as cursor, cursor.copy(statement) as copy:
         copy.write(data)

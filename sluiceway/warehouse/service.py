@@ -5,7 +5,7 @@ series, event ids, dead letters, dirty buckets, quality results, the pipeline's 
 the notification; all or nothing. `docs/adr/0003-loader.md` says why this is exactly once.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -24,19 +24,17 @@ from sluiceway.quality.contracts import Gate, GateVerdict, Verdict
 from sluiceway.transforms.contracts import INDEX, Rejected
 from sluiceway.warehouse import letters, replacing, repository
 from sluiceway.warehouse.contracts import EPOCH, CommittedBatch, PreparedBatch, Progress, Replaced, Span
-from sluiceway.warehouse.encoding import SAMPLE_COLUMNS, samples_to_binary, to_csv
 from sluiceway.warehouse.errors import CursorMoved, PipelineGone
 from sluiceway.warehouse.judgement import dead_letters, quarantine, released
 from sluiceway.warehouse.leaves import Leaves
-from sluiceway.warehouse.samples import SampleBlock, Series, SeriesBook, by_month, make_samples
-from sluiceway.warehouse.schema import EVENT_KEYS, SAMPLES, partition_of
+from sluiceway.warehouse.samples import SampleBlock, Series, SeriesBook, make_samples
+from sluiceway.warehouse.writing import Writer
 
 Connection = psycopg.Connection[Any]
 
 LEVELS = {"1m": 60, "1h": 3600, "1d": 86400}
-_SYSTEM = ("workspace_id", "seq", "event_id", "event_time", "received_at", "batch_id", "position")
-_KEYS = ("workspace_id", "pipeline_id", "event_id", "seen_at")
 _US = 1_000_000
+_FEW = 100  # ids that are looked up in less time than it takes to ask for the newest
 _DAY_US = 86_400 * _US
 
 
@@ -61,6 +59,7 @@ class Warehouse:
         self._gate = gate
         self._clock = clock
         self.leaves = Leaves(database)
+        self._writer = Writer(self.leaves)
         self._series = SeriesBook()
 
     def forget(self) -> None:
@@ -190,8 +189,7 @@ class Warehouse:
         if len(rows):
             since = EPOCH + timedelta(microseconds=min(batch.arrivals.received_us))
             window = batch.pipeline.spec.dedupe.window
-            ids = rows["event_id"].to_list()
-            known = repository.find_known_ids(connection, batch.pipeline.id, ids, since - window)
+            known = self._known_ids(connection, batch.pipeline.id, rows["event_id"], since - window)
             if known:
                 rows = rows.filter(~pl.col("event_id").is_in(list(known)))
         duplicates = mapped - len(rows)
@@ -201,6 +199,17 @@ class Warehouse:
             verdict = released(verdict)
         kept, failed = quarantine(rows, verdict)
         return Judged(kept, verdict, [*rejected, *failed], duplicates)
+
+    def _known_ids(
+        self, connection: Connection, pipeline_id: int, ids: pl.Series, since: datetime
+    ) -> set[str]:
+        """Which of `ids` silver has had. Ids that grow with time are beyond all known ones: not looked up."""
+        if len(ids) > _FEW:
+            newest = repository.find_newest_id(connection, pipeline_id, str(ids.min()), since)
+            ids = ids.clear() if newest is None else ids.filter(ids <= newest)
+        if ids.is_empty():
+            return set()
+        return repository.find_known_ids(connection, pipeline_id, ids.to_list(), since)
 
     def ask_gate(self, pipeline: Pipeline, rows: pl.DataFrame) -> GateVerdict:
         """The gate's verdict on typed rows."""
@@ -237,13 +246,14 @@ class Warehouse:
     ) -> None:
         if rows.is_empty():
             return
-        self.write_rows(connection, pipeline, rows, seqs, batch_id)
-        self.write_keys(connection, pipeline, rows)
+        fresh = self._series.fresh(series)
+        if fresh:
+            repository.insert_series(connection, pipeline.workspace_id, pipeline.id, fresh)
+        writer = self._writer
+        parts = [*writer.key_parts(pipeline, rows), *writer.row_parts(pipeline, rows, seqs, batch_id)]
         if samples is not None:
-            fresh = self._series.fresh(series)
-            if fresh:
-                repository.insert_series(connection, pipeline.workspace_id, pipeline.id, fresh)
-            self.write_samples(connection, pipeline, samples)
+            parts += writer.sample_parts(pipeline, samples)
+        writer.write(connection, parts, len(rows))
 
     def _record(self, connection: Connection, batch: PreparedBatch, verdict: GateVerdict) -> None:
         pipeline = batch.pipeline
@@ -287,45 +297,6 @@ class Warehouse:
                 new = (values["first_seq"], values["last_seq"])
                 repository.notify(connection, announcement(pipeline, values, now, new))
 
-    def write_rows(
-        self,
-        connection: Connection,
-        pipeline: Pipeline,
-        rows: pl.DataFrame,
-        seqs: npt.NDArray[np.int64],
-        batch_id: int,
-    ) -> None:
-        """COPY the silver rows, leaf by leaf."""
-        names = [field.name for field in pipeline.spec.fields]
-        columns = [*_SYSTEM, *names]
-        whole = rows.with_columns(
-            pl.lit(pipeline.workspace_id, pl.Int32).alias("workspace_id"),
-            pl.Series("seq", seqs),
-            pl.lit(batch_id, pl.Int64).alias("batch_id"),
-        ).select(columns)
-        for table, part in self._by_leaf(pipeline.silver_table, whole, "event_time", "month"):
-            self._copy(connection, table, columns, to_csv(part))
-
-    def write_keys(self, connection: Connection, pipeline: Pipeline, rows: pl.DataFrame) -> None:
-        """Remember the event ids; the unique index is the guard behind the probe."""
-        keys = rows.select(
-            workspace_id=pl.lit(pipeline.workspace_id, pl.Int32),
-            pipeline_id=pl.lit(pipeline.id, pl.Int32),
-            event_id="event_id",
-            seen_at="received_at",
-        )
-        for table, part in self._by_leaf(EVENT_KEYS, keys, "seen_at", "week"):
-            self._copy(connection, table, _KEYS, to_csv(part))
-
-    def write_samples(self, connection: Connection, pipeline: Pipeline, samples: SampleBlock) -> None:
-        if not self.leaves.direct:
-            self._copy(connection, SAMPLES, SAMPLE_COLUMNS, _binary(pipeline, samples), binary=True)
-            return
-        for moment, mask in by_month(samples.times_us):
-            leaf = partition_of(SAMPLES, EPOCH + timedelta(microseconds=moment)).name
-            part = samples if mask.all() else samples.where(mask)
-            self._copy(connection, leaf, SAMPLE_COLUMNS, _binary(pipeline, part), binary=True)
-
     def mark_dirty(self, connection: Connection, pipeline: Pipeline, times: pl.Series) -> None:
         """Every gold bucket that `times` lie in is to be computed again."""
         seconds = times.to_physical() // _US
@@ -334,30 +305,6 @@ class Warehouse:
             for level, width in LEVELS.items()
         }
         repository.insert_dirty(connection, pipeline.workspace_id, pipeline.id, buckets)
-
-    def _by_leaf(
-        self, parent: str, rows: pl.DataFrame, column: str, span: str
-    ) -> list[tuple[str, pl.DataFrame]]:
-        if not self.leaves.direct:
-            return [(parent, rows)]
-        starts = rows[column].dt.truncate("1mo" if span == "month" else "1w")
-        found = starts.unique().sort().to_list()
-        named = [(partition_of(parent, at, "month" if span == "month" else "week").name, at) for at in found]
-        if len(named) == 1:
-            return [(named[0][0], rows)]
-        return [(name, rows.filter(starts == at)) for name, at in named]
-
-    def _copy(
-        self,
-        connection: Connection,
-        table: str,
-        columns: Sequence[str],
-        data: bytes,
-        *,
-        binary: bool = False,
-    ) -> None:
-        copy = repository.copy_into if self.leaves.direct else repository.copy_through
-        copy(connection, table, columns, data, binary=binary)
 
     def find_unloadable(self, connection: Connection, batch: PreparedBatch) -> dict[int, str]:
         """Rows that the database refuses for their values, by arrival index with what it says."""
@@ -382,7 +329,7 @@ class Warehouse:
             with connection.transaction(force_rollback=True):
                 repository.begin(connection, pipeline.workspace_id, pipeline.id)
                 seqs = np.zeros(len(rows), dtype=np.int64)
-                self.write_rows(connection, pipeline, rows, seqs, 0)
+                self._writer.write(connection, self._writer.row_parts(pipeline, rows, seqs, 0), len(rows))
         except (psycopg.DataError, psycopg.errors.ProgramLimitExceeded) as error:
             return str(error).splitlines()[0]
         return None
@@ -433,14 +380,3 @@ def _batch_values(
         "min_received_at": EPOCH + timedelta(microseconds=min(received)),
         "max_received_at": EPOCH + timedelta(microseconds=max(received)),
     }
-
-
-def _binary(pipeline: Pipeline, samples: SampleBlock) -> bytes:
-    return samples_to_binary(
-        pipeline.workspace_id,
-        pipeline.id,
-        samples.series,
-        samples.times_us,
-        samples.values,
-        samples.seqs,
-    )

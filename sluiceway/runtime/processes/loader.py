@@ -5,6 +5,7 @@ what both have passed. Each has a cursor of its own, so either may be behind or 
 """
 
 import logging
+import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,12 +27,15 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TRIM_EVERY_S = 5.0
+# A backlog keeps the preparing thread busy; the one that feeds COPY needs the interpreter often, but shortly.
+SWITCH_INTERVAL_S = 0.0005
 _PATIENCE_S = 3.0
 
 
 def main(settings: Settings) -> int:
     """Load until SIGTERM. Returns 0; what is not committed by then stays in the spool."""
     stop = stop_event()
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     database = open_database(settings, pool_size=4)
     spool = open_spool(settings)
     gate = make_gate(database)

@@ -93,6 +93,15 @@ def test_duplicates_count_and_are_no_error(make: Callable[..., Bench], database:
     assert query(database, "SELECT duplicates, dead_letters FROM app.pipeline_state") == [(2, 0)]
 
 
+def test_duplicates_are_found_in_a_large_batch_too(make: Callable[..., Bench], database: Database) -> None:
+    bench = make()
+    for numbers in (range(100, 400), range(250, 600), range(50, 2_500), range(5_000, 5_200)):
+        bench.send([order(n) for n in numbers])
+        bench.load()
+    assert check_whole(database) == 2_450 + 200
+    assert query(database, "SELECT duplicates FROM app.pipeline_state") == [(150 + 500,)]
+
+
 def test_an_id_may_come_again_after_the_window(make: Callable[..., Bench], database: Database) -> None:
     bench = make()
     bench.send([order(1)], received_us=NOW_US)

@@ -98,6 +98,26 @@ def test_compiled_and_public_way_agree(frame: pd.DataFrame) -> None:
             assert finding.detail["observed"] == engine.plain(theirs.result.get("observed_value")), item.type
 
 
+def test_values_that_repeat_are_judged_as_if_each_were_asked(frame: pd.DataFrame) -> None:
+    spec = suite(
+        expect("column_values_to_match_regex", column="carrier", regex="^[A-Z0-9]{2}$"),
+        expect("column_values_to_not_match_regex", column="carrier", regex="^A"),
+        expect("column_values_to_be_in_set", column="origin", value_set=["EWR", "JFK", "LGA"]),
+        expect("column_value_lengths_to_equal", column="origin", value=3),
+        expect("column_values_to_be_in_set", column="mixed", value_set=["1"]),
+    )
+    many = pd.concat([frame.assign(mixed=[1, "1", True, None, 1.0, "x"])] * 300, ignore_index=True)
+    compiled = CompiledSuite(spec)
+    ours = compiled.run(many)
+    for (item, finding), theirs in zip(ours, public_way(spec, many), strict=True):
+        assert finding.error is None, item.type
+        assert finding.success == theirs.success
+        assert finding.unexpected == theirs.result["unexpected_count"]
+        assert finding.detail.get("examples", []) == theirs.result["partial_unexpected_list"][:5]
+    for (_, once), (_, often) in zip(compiled.run(many[:6]), ours, strict=True):
+        assert list(often.failing) == [copy * 6 + row for copy in range(300) for row in once.failing]
+
+
 def test_rows_are_counted_from_zero_whatever_the_index(frame: pd.DataFrame) -> None:
     compiled = CompiledSuite(suite(ITEMS[0], ITEMS[2]))
     shuffled = frame.set_index(pd.Index([90, 80, 70, 60, 50, 40]))
