@@ -124,6 +124,16 @@ def _condition_columns(condition: Any, found: list[str]) -> None:
             _condition_columns(part, found)
 
 
+def _is_structured(condition: Any) -> bool:
+    """Whether a row condition tells the columns it reads: pass-through conditions are pandas' own text."""
+    if condition is None:
+        return True
+    if not isinstance(condition, Mapping):
+        return False
+    parts = condition.get("conditions")
+    return all(map(_is_structured, parts)) if parts else "column" in condition
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """What an expectation found in one frame.
@@ -176,8 +186,10 @@ class CompiledSuite:
         self._expectations = [(item, build(item)) for item in spec.expectations]
         self._plans: dict[tuple[Any, ...], _Plan] = {}
         read = [columns_of(item.kwargs) for item in spec.expectations]
-        # An expectation that names no column is about the table: it sees every column.
-        self._reads = frozenset(name for names in read for name in names) if all(read) else None
+        # An expectation that names no column is about the table; free text may be about any column.
+        structured = (_is_structured(item.kwargs.get("row_condition")) for item in spec.expectations)
+        known = all(read) and all(structured)
+        self._reads = frozenset(name for names in read for name in names) if known else None
 
     def run(self, frame: "pd.DataFrame", *, all_sizes: bool = False) -> list[tuple[ExpectationSpec, Finding]]:
         """Ask every expectation whose `min_rows` the frame reaches (`all_sizes`: every one).
@@ -189,13 +201,9 @@ class CompiledSuite:
         frame = frame.reset_index(drop=True)
         self._engine.load_batch_data(_BATCH, frame)
         try:
-            plan = self._plan(frame)
+            plan = self._plan(frame, all_sizes=all_sizes)
             metrics, errors = self._resolve(plan, frame)
-            return [
-                (step.spec, self._judge(step, metrics, errors))
-                for step in plan.steps
-                if all_sizes or len(frame) >= step.spec.min_rows
-            ]
+            return [(step.spec, self._judge(step, metrics, errors)) for step in plan.steps]
         finally:
             self._filtered.clear()
             self._distinct.clear()
@@ -207,25 +215,33 @@ class CompiledSuite:
         """The rows a row condition is about. Every metric asks again, and parsing costs more than finding."""
         key = repr(row_condition)
         if key not in self._filtered:
-            self._filtered[key] = self._filter(data, row_condition, domain_kwargs)
+            # A query looks at every column it is given, so it is given those that it names.
+            named: list[str] = []
+            if _is_structured(row_condition):
+                _condition_columns(row_condition, named)
+            narrow = data[list(dict.fromkeys(named))] if named else data
+            found = self._filter(narrow, row_condition, domain_kwargs)
+            self._filtered[key] = data.loc[found.index] if named else found
         return self._filtered[key]
 
-    def _plan(self, frame: "pd.DataFrame") -> _Plan:
-        shape = tuple(zip(map(str, frame.columns), map(str, frame.dtypes), strict=True))
+    def _plan(self, frame: "pd.DataFrame", *, all_sizes: bool) -> _Plan:
+        asked = tuple(all_sizes or len(frame) >= spec.min_rows for spec, _ in self._expectations)
+        shape = (asked, *zip(map(str, frame.columns), map(str, frame.dtypes), strict=True))
         found = self._plans.get(shape)
         if found is None:
             if len(self._plans) >= _MAX_PLANS:
                 self._plans.pop(next(iter(self._plans)))
-            found = self._plans[shape] = self._make_plan(set(map(str, frame.columns)))
+            chosen = [item for item, wanted in zip(self._expectations, asked, strict=True) if wanted]
+            found = self._plans[shape] = self._make_plan(chosen, set(map(str, frame.columns)))
         return found
 
-    def _make_plan(self, present: set[str]) -> _Plan:
+    def _make_plan(self, chosen: Sequence[tuple[ExpectationSpec, Any]], present: set[str]) -> _Plan:
         from great_expectations.validator.metrics_calculator import MetricsCalculator
 
         calculator = MetricsCalculator(execution_engine=self._engine, show_progress_bars=False)
         steps: list[_Step] = []
         edges: list[Any] = []
-        for spec, expectation in self._expectations:
+        for spec, expectation in chosen:
             step = _Step(spec, expectation, is_row_level(type(expectation)), {}, {})
             steps.append(step)
             missing = [name for name in columns_of(spec.kwargs) if name not in present]

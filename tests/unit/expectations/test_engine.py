@@ -131,6 +131,14 @@ def test_rows_of_a_condition_are_found_anew_in_each_frame() -> None:
         assert [f.success for _, f in compiled.run(frame)] == [not cancelled]
 
 
+def test_a_condition_in_free_text_may_be_about_any_column(frame: pd.DataFrame) -> None:
+    condition = {"type": "pass_through", "pass_through_filter": "cancelled == True"}
+    compiled = CompiledSuite(
+        suite(expect("column_values_to_be_null", column="delay", row_condition=condition), ITEMS[2])
+    )
+    assert [(f.error, list(f.failing)) for _, f in compiled.run(frame)] == [(None, [2]), (None, [2])]
+
+
 def test_more_failing_rows_than_the_library_lists_values() -> None:
     compiled = CompiledSuite(suite(expect("column_values_to_be_between", column="v", min_value=0)))
     ((_, finding),) = compiled.run(pd.DataFrame({"v": [-1.0] * 1000}))
