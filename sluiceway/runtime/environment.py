@@ -33,7 +33,17 @@ def child_environment(settings: Settings, extra: Mapping[str, str] | None = None
         "PYTHONPATH": os.pathsep.join(filter(None, [str(REPOSITORY_ROOT), found.get("PYTHONPATH")])),
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), found.get("PATH", os.defpath)]),
     }
-    return found | dict(extra or {})
+    return found | _lake_credentials(settings) | dict(extra or {})
+
+
+def _lake_credentials(settings: Settings) -> dict[str, str]:
+    """The bucket's keys under the names that boto3 reads: Dagster's compute logs go where the lake is."""
+    named = {
+        "AWS_ACCESS_KEY_ID": settings.s3_access_key_id,
+        "AWS_SECRET_ACCESS_KEY": settings.s3_secret_access_key,
+        "AWS_DEFAULT_REGION": settings.s3_region if settings.s3_access_key_id else None,
+    }
+    return {name: value for name, value in named.items() if value is not None}
 
 
 def inherited(extra: Mapping[str, str]) -> dict[str, str]:
