@@ -156,10 +156,12 @@ class Loader:
             ahead.exception()  # wait: the reader is not for two threads
 
     def _read_ahead(self, start: Position, cursors: dict[int, Position]) -> Chunk | None:
-        """The next chunk, the gate asked already: while the database works, this thread has the time."""
+        """The next chunk, its leaves made and the gate asked: there is time while the database works."""
         chunk = self._read(start, cursors, self._max_batch_bytes)
         if chunk is None:
             return None
+        for batch in chunk.batches:
+            self._warehouse.ensure_leaves(batch)
         ask = self._warehouse.ask_gate
         return replace(
             chunk, batches=[replace(b, verdict=ask(b.pipeline, b.mapped.rows)) for b in chunk.batches]

@@ -27,7 +27,7 @@ from sluiceway.warehouse.contracts import EPOCH, CommittedBatch, PreparedBatch, 
 from sluiceway.warehouse.errors import CursorMoved, PipelineGone
 from sluiceway.warehouse.judgement import dead_letters, quarantine, released
 from sluiceway.warehouse.leaves import Leaves
-from sluiceway.warehouse.samples import SampleBlock, Series, SeriesBook, make_samples
+from sluiceway.warehouse.samples import Series, SeriesBook, make_samples
 from sluiceway.warehouse.writing import Writer
 
 Connection = psycopg.Connection[Any]
@@ -155,11 +155,10 @@ class Warehouse:
     ) -> tuple[Replaced, list[Series]]:
         pipeline, rows = batch.pipeline, judged.rows
         seqs, fresh = replacing.keep_seqs(rows, old, last_seq)
-        samples, series = make_samples(pipeline, rows, seqs)
-        values = _batch_values(batch, judged, seqs, 0 if samples is None else len(samples))
+        values = _batch_values(batch, judged, seqs)
         values["batch_id"] = repository.insert_batch(connection, values)
         replacing.remove(connection, pipeline, span, old, rows)
-        self._insert(connection, pipeline, rows, seqs, values["batch_id"], samples, series)
+        series = self._insert(connection, pipeline, rows, seqs, values["batch_id"])
         times = pl.concat([old["event_time"], rows["event_time"]])
         if len(times):
             self.mark_dirty(connection, pipeline, times)
@@ -224,10 +223,9 @@ class Warehouse:
         pipeline = batch.pipeline
         rows = judged.rows
         seqs = np.arange(last_seq + 1, last_seq + 1 + len(rows), dtype=np.int64)
-        samples, series = make_samples(pipeline, rows, seqs)
-        values = _batch_values(batch, judged, seqs, 0 if samples is None else len(samples))
+        values = _batch_values(batch, judged, seqs)
         batch_id = repository.insert_batch(connection, values)
-        self._insert(connection, pipeline, rows, seqs, batch_id, samples, series)
+        series = self._insert(connection, pipeline, rows, seqs, batch_id)
         if len(rows):
             self.mark_dirty(connection, pipeline, rows["event_time"])
         self._bookkeep(connection, batch, judged, {**values, "batch_id": batch_id}, last_seq)
@@ -241,19 +239,22 @@ class Warehouse:
         rows: pl.DataFrame,
         seqs: npt.NDArray[np.int64],
         batch_id: int,
-        samples: SampleBlock | None,
-        series: list[Series],
-    ) -> None:
+    ) -> list[Series]:
+        """Event ids, rows and samples; returns the series of the samples."""
         if rows.is_empty():
-            return
+            return []
+        writer, size = self._writer, len(rows)
+        parts = [*writer.key_parts(pipeline, rows), *writer.row_parts(pipeline, rows, seqs, batch_id)]
+        begun = [writer.begin(part.encode, size) for part in parts]
+        made = writer.begin(lambda: make_samples(pipeline, rows, seqs), size)
+        writer.copy(connection, parts, begun)
+        samples, series = made()
         fresh = self._series.fresh(series)
         if fresh:
             repository.insert_series(connection, pipeline.workspace_id, pipeline.id, fresh)
-        writer = self._writer
-        parts = [*writer.key_parts(pipeline, rows), *writer.row_parts(pipeline, rows, seqs, batch_id)]
         if samples is not None:
-            parts += writer.sample_parts(pipeline, samples)
-        writer.write(connection, parts, len(rows))
+            writer.write(connection, writer.sample_parts(pipeline, samples), size)
+        return series
 
     def _record(self, connection: Connection, batch: PreparedBatch, verdict: GateVerdict) -> None:
         pipeline = batch.pipeline
@@ -355,9 +356,8 @@ def announcement(
     ).decode()
 
 
-def _batch_values(
-    batch: PreparedBatch, judged: Judged, seqs: npt.NDArray[np.int64], samples: int
-) -> dict[str, Any]:
+def _batch_values(batch: PreparedBatch, judged: Judged, seqs: npt.NDArray[np.int64]) -> dict[str, Any]:
+    measures = [measure.name for measure in batch.pipeline.spec.measures]
     times = judged.rows["event_time"]
     received = batch.arrivals.received_us
     return {
@@ -369,7 +369,7 @@ def _batch_values(
         "verdict": judged.outcome,
         "events": len(batch.arrivals),
         "rows": len(seqs),
-        "samples": samples,
+        "samples": sum(len(judged.rows) - judged.rows[name].null_count() for name in measures),
         "duplicates": judged.duplicates,
         "dead_letters": len(judged.rejected),
         "size_bytes": batch.size_bytes,

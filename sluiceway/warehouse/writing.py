@@ -4,11 +4,11 @@ Of a large batch the next part is encoded in a thread while the server works on 
 bytes (`encoding`), the transaction (`service`).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,9 @@ from sluiceway.warehouse.schema import EVENT_KEYS, SAMPLES, partition_of
 _SYSTEM = ("workspace_id", "seq", "event_id", "event_time", "received_at", "batch_id", "position")
 _KEYS = ("workspace_id", "pipeline_id", "event_id", "seen_at")
 _LARGE = 2_000  # rows, from which on another thread is worth its trouble
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,25 +49,23 @@ class Writer:
 
     def write(self, connection: psycopg.Connection[Any], parts: Sequence[Part], rows: int) -> None:
         """COPY the parts in their order; `rows` says how large the batch is."""
-        copy = repository.copy_into if self._leaves.direct else repository.copy_through
-        for part, data in self._encoded(parts, large=rows >= _LARGE):
-            copy(connection, part.table, part.columns, data)
+        self.copy(connection, parts, [self.begin(part.encode, rows) for part in parts])
 
-    def _encoded(self, parts: Sequence[Part], *, large: bool) -> Iterator[tuple[Part, bytes]]:
-        if not large:
-            for part in parts:
-                yield part, part.encode()
-            return
+    def copy(
+        self, connection: psycopg.Connection[Any], parts: Sequence[Part], begun: Sequence[Callable[[], bytes]]
+    ) -> None:
+        """COPY the parts in their order, each of which `begin` was told to encode."""
+        copy = repository.copy_into if self._leaves.direct else repository.copy_through
+        for part, encoded in zip(parts, begun, strict=True):
+            copy(connection, part.table, part.columns, encoded())
+
+    def begin(self, work: Callable[[], T], rows: int) -> Callable[[], T]:
+        """Have `work` done meanwhile, after what was begun before; the answer waits for its result."""
+        if rows < _LARGE:
+            return work
         if self._encoder is None:
             self._encoder = ThreadPoolExecutor(1, thread_name_prefix="loader-encode")
-        waiting = [self._encoder.submit(part.encode) for part in parts]
-        waiting.reverse()
-        try:
-            for part in parts:
-                yield part, waiting.pop().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+        return self._encoder.submit(work).result
 
     def row_parts(
         self, pipeline: Pipeline, rows: pl.DataFrame, seqs: npt.NDArray[np.int64], batch_id: int
