@@ -1,7 +1,7 @@
 """Pipelines as code: apply, list with their state, export, pause, archive."""
 
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -19,6 +19,7 @@ from sluiceway.catalog.service import Catalog, State, parse
 from sluiceway.identity.contracts import Caller
 from sluiceway.identity.permissions import Permission
 from sluiceway.kit.errors import FieldError
+from sluiceway.loading import jobs
 from sluiceway.loading.overview import PipelineStatus, freshness, statuses
 from sluiceway.warehouse.schema import apply_pipeline as apply_to_warehouse
 
@@ -194,13 +195,20 @@ def export_pipeline(services: Services, caller: MayRead, pipeline: Slug, version
 
 @router.post("/{pipeline}/pause", summary="Pause a pipeline", responses=problem_responses((409,)))
 def pause_pipeline(services: Services, caller: MayWrite, pipeline: Slug) -> PipelineDetail:
-    """Events are still accepted and kept in bronze, but not loaded: replay their days after resuming."""
+    """Events are still accepted and kept in bronze, but not loaded until the pipeline is resumed."""
     return _set_state(services, caller, pipeline, "paused")
 
 
 @router.post("/{pipeline}/resume", summary="Resume a pipeline", responses=problem_responses((409,)))
 def resume_pipeline(services: Services, caller: MayWrite, pipeline: Slug) -> PipelineDetail:
-    """Load new events again."""
+    """Load new events again, and replay the days since the last load: what came meanwhile is in bronze."""
+    with catalog(services, caller) as conn:
+        found = Catalog().get(conn, caller.workspace_id, pipeline)
+        if found.state == "paused":
+            now = services.clock.now()
+            # The newest events are in the lake, and every loader knows, some seconds from now.
+            ready = now + timedelta(seconds=services.settings.bronze_flush_s + 20)
+            jobs.request_catch_up(conn, found, requested_by=caller.subject, now=now, ready=ready)
     return _set_state(services, caller, pipeline, "active")
 
 

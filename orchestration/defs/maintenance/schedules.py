@@ -9,6 +9,7 @@ from orchestration.defs.gold.sensors import GOLD_GROUPS
 from orchestration.naming import bronze_key, silver_key
 from orchestration.resources import Platform
 from sluiceway.catalog.contracts import Pipeline
+from sluiceway.warehouse.records import sweep_records
 from sluiceway.warehouse.retention import apply_retention
 
 RUNNING = dg.DefaultScheduleStatus.RUNNING
@@ -16,12 +17,14 @@ RUNNING = dg.DefaultScheduleStatus.RUNNING
 
 @dg.op(required_resource_keys={"platform"}, pool="silver")
 def drop_what_is_past_retention(context: dg.OpExecutionContext) -> None:
-    """Silver's partitions and bronze's days that every pipeline's retention lets go."""
+    """Silver's partitions and bronze's days that retention lets go; old rows about batches and gates."""
     platform: Platform = context.resources.platform
     pipelines = platform.pipelines()
     dropped = apply_retention(platform.database, pipelines)
     removed = sum(platform.lake.apply_retention(pipeline) for pipeline in pipelines)
+    swept = sweep_records(platform.database, pipelines)
     context.log.info("dropped %d partitions (%s) and %d bronze objects", len(dropped), dropped, removed)
+    context.log.info("deleted %d old batch rows and %d results of gates", swept.batches, swept.results)
 
 
 @dg.job(description="Drop what is older than the pipelines keep.")

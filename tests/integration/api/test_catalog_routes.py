@@ -130,6 +130,9 @@ def test_pause_resume_archive(world) -> None:
     assert editor.post("/v1/pipelines/orders/pause").json()["state"] == "paused"
     assert editor.post("/v1/pipelines/orders/pause").json()["state"] == "paused"
     assert editor.post("/v1/pipelines/orders/resume").json()["state"] == "active"
+    assert editor.post("/v1/pipelines/orders/resume").json()["state"] == "active"
+    replays = editor.get("/v1/replays", params={"pipeline": "orders"}).json()["items"]
+    assert [r["state"] for r in replays] == ["queued"]
     assert editor.delete("/v1/pipelines/orders").json()["state"] == "archived"
     assert editor.get("/v1/pipelines").json()["items"] == []
     assert len(editor.get("/v1/pipelines?state=archived").json()["items"]) == 1
