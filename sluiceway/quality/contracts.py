@@ -12,6 +12,7 @@ from uuid import UUID
 from pydantic import Field, model_validator
 
 from sluiceway.catalog.contracts import SLUG_PATTERN, Pipeline, Strict
+from sluiceway.quality import patterns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -109,7 +110,16 @@ class ExpectationSpec(Strict):
             raise ValueError("mostly goes with hold or warn: quarantine is about single rows")
         if "mostly" in self.kwargs:
             raise ValueError("mostly is written beside kwargs, not inside")
+        given = [self.kwargs.get("regex"), *_listed(self.kwargs.get("regex_list"))]
+        for pattern in given:
+            wrong = patterns.problem(pattern) if isinstance(pattern, str) else None
+            if wrong is not None:
+                raise ValueError(f"regex should {wrong}")
         return self
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 class SuiteSpec(Strict):
