@@ -85,7 +85,7 @@ def apply(
 
     with command_database(load_settings()) as database:
         failed = apply_files(database, files, typer.echo)
-    raise typer.Exit(1 if failed else 0)
+    raise typer.Exit(2 if failed else 0)
 
 
 @app.command()

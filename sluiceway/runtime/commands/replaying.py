@@ -29,5 +29,8 @@ def replay_days(
     day = first
     while day <= last:
         result = replay_day(database, lake, gate, pipeline, day)
-        echo(f"{day}: {result}")
+        echo(
+            f"{day}: {result.events} events, {result.removed} rows replaced by {result.rows},"
+            f" {result.dead_letters} dead letters, gate: {result.verdict}"
+        )
         day += timedelta(days=1)

@@ -75,7 +75,7 @@ def test_a_wrong_file_names_field_and_line(run: Run, tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.yml"
     wrong.write_text("kind: Pipeline\nname: x1\nfields:\n  - {name: a, type: text}\nspeed: 1\n")
     code, out, err = run("apply", str(wrong), str(EXAMPLES / "nyc-weather.yml"))
-    assert code == 1
+    assert code == 2
     assert f"{wrong}:4: fields.0.type" in err and f"{wrong}:5: speed" in err
     assert "nyc-weather: created" in out  # the others are applied
     assert "Traceback" not in err
@@ -87,7 +87,7 @@ def test_a_wrong_file_names_field_and_line(run: Run, tmp_path: Path) -> None:
 )
 def test_a_file_of_no_kind(run: Run, content: str, told: str) -> None:
     code, _, err = run("apply", "-", stdin=content)
-    assert code == 1 and told in err
+    assert code == 2 and told in err
 
 
 def test_people(run: Run) -> None:
