@@ -64,7 +64,6 @@ def _check(item: ExpectationSpec) -> list[tuple[str, str]]:
         for name in item.kwargs
         if name in _NOT_ARGUMENTS
     ]
-    found += _check_regexes(item.kwargs)
     if "row_condition" in item.kwargs:
         found += _check_condition(item.kwargs["row_condition"], "kwargs.row_condition")
     if found:
@@ -89,18 +88,6 @@ def _from_library(error: ValueError) -> list[tuple[str, str]]:
         found.append((f"kwargs.{path}" if path else "kwargs", message))
     # A field that may be one of several kinds gives an error for each: the first says enough.
     return list({field: (field, message) for field, message in reversed(found)}.values())[::-1]
-
-
-def _check_regexes(kwargs: Mapping[str, Any]) -> list[tuple[str, str]]:
-    found = []
-    for name in ("regex", "regex_list"):
-        given = kwargs.get(name, [])
-        for regex in [given] if isinstance(given, str) else given:
-            try:
-                re.compile(regex)
-            except (re.error, TypeError) as error:
-                found.append((f"kwargs.{name}", f"is not a regular expression: {error}"))
-    return found
 
 
 def _check_condition(condition: Any, path: str) -> list[tuple[str, str]]:

@@ -41,8 +41,10 @@ def platform(
         cluster.drop(url)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """A module's browser. While it is open this thread counts as inside an event loop, and tests of other
+    folders that start one would fail: it must not outlive the module."""
     if not CHROMIUM.exists():
         pytest.skip(f"{CHROMIUM} is not installed: apt-get install chromium")
     with sync_playwright() as playwright:
@@ -51,7 +53,7 @@ def browser() -> Iterator[Browser]:
         found.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def session_state(browser: Browser, platform: RunningPlatform) -> Any:
     """The cookies of someone who signed in once."""
     context = browser.new_context()
