@@ -53,7 +53,7 @@ def test_what_is_not_a_key_is_refused(world) -> None:
         "Bearer",
         "Bearer x",
         f"Basic {text}",
-        f"Bearer {text[:-1]}A",
+        f"Bearer {text[:-1]}{'B' if text.endswith('A') else 'A'}",
         f"Bearer {text} x",
         "Bearer é",
     ):
