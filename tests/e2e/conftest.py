@@ -14,7 +14,7 @@ from tests.support.browser import CHROMIUM, CHROMIUM_ARGUMENTS, sign_in
 from tests.support.platform import RunningPlatform, flights, health, running_platform
 
 TEST_KEY = "a key for tests only, long enough to pass"
-expect.set_options(timeout=15_000)
+expect.set_options(timeout=30_000)
 
 
 @pytest.fixture(scope="session")

@@ -60,7 +60,7 @@ def test_a_move_is_kept_and_told(database: Database) -> None:
         listener.execute("LISTEN sluiceway_live")
         assert move(database, 1, total=PLACE) == 2
         assert move(database, 2, total=PLACE) == 2  # nothing moved: nothing to tell
-        (told,) = list(listener.notifies(timeout=1, stop_after=1))
+        (told,) = list(listener.notifies(timeout=30, stop_after=1))
     assert orjson.loads(told.payload) == {
         "t": "layout", "w": 1, "d": "sales", "v": 2, "c": "tab-1",
         "layout": {"total": PLACE.model_dump(), "words": get(database).layout["words"].model_dump()},
@@ -95,7 +95,7 @@ def test_a_large_layout_is_told_without_itself(database: Database, monkeypatch: 
     with database.connect(Role.APP, autocommit=True) as listener:
         listener.execute("LISTEN sluiceway_live")
         move(database, 1, total=PLACE)
-        (told,) = list(listener.notifies(timeout=1, stop_after=1))
+        (told,) = list(listener.notifies(timeout=30, stop_after=1))
     assert orjson.loads(told.payload) == {"t": "layout", "w": 1, "d": "sales", "v": 2, "c": "tab-1"}
 
 

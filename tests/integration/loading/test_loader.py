@@ -315,7 +315,7 @@ def test_a_commit_is_announced(make: Callable[..., Bench], database: Database) -
         listening.execute("LISTEN sluiceway_live")
         bench.send([order(1), order(2)])
         bench.load()
-        (notice,) = list(listening.notifies(timeout=2, stop_after=1))
+        (notice,) = list(listening.notifies(timeout=30, stop_after=1))
     found = json.loads(notice.payload)
     at = found.pop("at")
     assert datetime.fromisoformat(at) == NOW

@@ -84,7 +84,7 @@ def test_applying_is_told_to_every_process_at_commit(database: Database) -> None
         listener.execute("LISTEN sluiceway_live")
         with database.transaction(Role.APP, workspace_id=1) as connection:
             service.apply_suite(connection, 1, SUITE)
-        (notice,) = listener.notifies(timeout=5, stop_after=1)
+        (notice,) = listener.notifies(timeout=30, stop_after=1)
     assert json.loads(notice.payload) == {"t": "suite", "w": 1, "name": "orders"}
 
 

