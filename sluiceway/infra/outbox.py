@@ -13,6 +13,7 @@ import orjson
 import sqlalchemy as sa
 
 from sluiceway.infra.database import Database, Role
+from sluiceway.kit.faults import reach
 
 LEASE = timedelta(seconds=60)
 KEPT = timedelta(days=7)
@@ -119,12 +120,16 @@ class OutboxWorker:
             return 0
         with self._database.transaction(Role.WRITER) as connection:
             messages = lease(connection, self._name, list(self._handlers), limit)
+        if messages:
+            reach("outbox.leased")
         for message in messages:
             error: str | None = None
             try:
                 self._handlers[message.topic](message)
             except Exception as failure:
                 error = f"{type(failure).__name__}: {failure}"[:500]
+            reach("outbox.handled")
             with self._database.transaction(Role.WRITER) as connection:
                 settle(connection, self._name, message, error)
+            reach("outbox.settled")
         return len(messages)

@@ -16,6 +16,7 @@ import orjson
 
 from sluiceway.catalog.errors import PipelineNotFound
 from sluiceway.infra.database import Database, Role
+from sluiceway.kit.faults import reach
 from sluiceway.live import repository
 from sluiceway.live.contracts import BatchLoaded, Missed
 from sluiceway.live.service import LiveBroker, Subscription
@@ -124,6 +125,7 @@ class RowFeed:
     def _read_now(self, followed: Followed, seq: int) -> Sequence[Row]:
         with self._database.transaction(Role.READER, workspace_id=followed.workspace_id) as connection:
             rows = repository.find_rows(connection, followed.silver_table, seq, PAGE_ROWS)
+        reach("live.read")
         return [Row(row["seq"], orjson.dumps(row, option=_JSON, default=str)) for row in rows]
 
     def _keep(self, key: tuple[int, int], task: "asyncio.Task[Sequence[Row]]") -> None:

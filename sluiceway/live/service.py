@@ -14,6 +14,7 @@ from typing import Any
 import psycopg
 
 from sluiceway.infra.database import Database, Role
+from sluiceway.kit.faults import reach
 from sluiceway.live.contracts import (
     CHANNEL,
     BatchLoaded,
@@ -222,6 +223,8 @@ class LiveBroker:
         except ValueError:
             log.warning("live notifications: one that cannot be read (%d bytes)", len(payload))
             return
+        if isinstance(change, BatchLoaded):
+            reach("live.notified")
         kind = change.kind if isinstance(change, OtherChange) else _KINDS[type(change)]
         listeners = self._listeners.get(kind)
         if listeners:

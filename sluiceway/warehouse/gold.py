@@ -14,6 +14,7 @@ import psycopg
 from psycopg.rows import class_row
 
 from sluiceway.infra.database import Database, Role
+from sluiceway.kit.faults import reach
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,9 @@ class Aggregate:
 def refresh_dirty(database: Database) -> int:
     """Recompute every dirty bucket of every aggregate; returns how many there were. Loads do not wait."""
     with _modeler(database) as connection:
+        reach("gold.before_refresh")
         row = connection.execute("CALL gold.refresh_dirty()").fetchone()
+        reach("gold.after_refresh")
     return int(row[0]) if row else 0
 
 

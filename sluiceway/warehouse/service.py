@@ -20,6 +20,7 @@ from sluiceway.catalog.contracts import Pipeline
 from sluiceway.infra.clock import Clock
 from sluiceway.infra.database import Database
 from sluiceway.ingestion.contracts import Position
+from sluiceway.kit.faults import reach
 from sluiceway.quality.contracts import Gate, GateVerdict, Verdict
 from sluiceway.transforms.contracts import INDEX, Rejected
 from sluiceway.warehouse import letters, replacing, repository
@@ -79,15 +80,20 @@ class Warehouse:
         then nothing has happened.
         """
         self.ensure_leaves(batch)
+        reach("load.leaves_ready")
         with connection.transaction():
             repository.begin(connection, batch.pipeline.workspace_id, batch.pipeline.id)
+            reach("load.locked")
             state = self._state(connection, batch)
             if state is None:
                 return None
             judged = self.judge(connection, batch)
+            reach("load.judged")
             committed, series = self._write(connection, batch, judged, state.last_seq)
             if also is not None:
                 also(connection, judged)
+            reach("load.before_commit")
+        reach("load.after_commit")
         self._series.remember(series)
         return committed
 
@@ -225,9 +231,11 @@ class Warehouse:
         seqs = np.arange(last_seq + 1, last_seq + 1 + len(rows), dtype=np.int64)
         values = _batch_values(batch, judged, seqs)
         batch_id = repository.insert_batch(connection, values)
+        reach("load.batch_row")
         series = self._insert(connection, pipeline, rows, seqs, batch_id)
         if len(rows):
             self.mark_dirty(connection, pipeline, rows["event_time"])
+            reach("load.dirty_marked")
         self._bookkeep(connection, batch, judged, {**values, "batch_id": batch_id}, last_seq)
         names = CommittedBatch.__dataclass_fields__
         return CommittedBatch(**{name: ({**values, "batch_id": batch_id})[name] for name in names}), series
@@ -248,12 +256,14 @@ class Warehouse:
         begun = [writer.begin(part.encode, size) for part in parts]
         made = writer.begin(lambda: make_samples(pipeline, rows, seqs), size)
         writer.copy(connection, parts, begun)
+        reach("load.rows_copied")
         samples, series = made()
         fresh = self._series.fresh(series)
         if fresh:
             repository.insert_series(connection, pipeline.workspace_id, pipeline.id, fresh)
         if samples is not None:
             writer.write(connection, writer.sample_parts(pipeline, samples), size)
+            reach("load.samples_copied")
         return series
 
     def _record(self, connection: Connection, batch: PreparedBatch, verdict: GateVerdict) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sluiceway.ingestion.contracts import Position
 from sluiceway.ingestion.spool import records
+from sluiceway.kit.faults import reach
 
 SUFFIX = ".seg"
 LOCK_FILE = "writer.lock"
@@ -88,7 +89,9 @@ def trim(folder: Path, before: Position) -> int:
     for number in numbers(folder)[:-1]:
         if number >= before.segment:
             break
+        reach("spool.trim_begin")
         path_of(folder, number).unlink(missing_ok=True)
+        reach("spool.trimmed")
         removed += 1
     return removed
 

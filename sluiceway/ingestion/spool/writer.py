@@ -26,6 +26,7 @@ from sluiceway.ingestion.spool import records, segments
 from sluiceway.ingestion.spool.doorbell import Bell
 from sluiceway.ingestion.spool.gauge import DiskGauge
 from sluiceway.kit.errors import SluicewayError
+from sluiceway.kit.faults import reach
 
 log = logging.getLogger("sluiceway.spool")
 
@@ -205,7 +206,9 @@ class SpoolWriter:
         present = segments.numbers(self.folder)
         if not present:
             return segments.first_number(self._now_s()) - 1
+        reach("spool.recover_begin")
         self.stats.cut_bytes = segments.recover(self.folder, present[-1], self._files)
+        reach("spool.recovered")
         return present[-1]
 
     def _run(self) -> None:
@@ -220,7 +223,10 @@ class SpoolWriter:
                     stopping = stopping or more is None
                     taken += more or []
             for group in _groups(taken):
-                _resolve(group, self._commit(group))
+                outcomes = self._commit(group)
+                reach("spool.before_resolve")
+                _resolve(group, outcomes)
+                reach("spool.after_resolve")
 
     def _commit(self, group: Sequence[_Pending]) -> Sequence[Outcome]:
         """Write and sync a group as one; its positions, or why it was not taken."""
@@ -260,11 +266,14 @@ class SpoolWriter:
     def _write(self, pieces: Sequence[bytes]) -> list[Position]:
         """Heads and bodies in turn, durable when this returns; where each head lies."""
         data = b"".join(pieces)
+        reach("spool.before_write")
         rest = memoryview(data)
         while rest:
             rest = rest[self._files.write(self._descriptor, rest) :]
+        reach("spool.after_write")
         began = time.perf_counter()
         self._files.sync(self._descriptor)
+        reach("spool.after_sync")
         self.stats.sync_seconds += time.perf_counter() - began
         self.stats.syncs += 1
         self.stats.bytes += len(data)
@@ -282,16 +291,20 @@ class SpoolWriter:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+        reach("spool.roll_begin")
         number = self._number + 1
         path = segments.path_of(self.folder, number)
         marker = secrets.token_bytes(records.MARKER_BYTES)
         header = records.segment_header(number, marker)
         descriptor = self._files.create(path)
         try:
+            reach("spool.roll_created")
             if self._files.write(descriptor, header) != len(header):
                 raise OSError(28, "the header of a segment was not written whole")
+            reach("spool.roll_written")
             self._files.sync(descriptor)
             self._files.sync_folder(self.folder)
+            reach("spool.roll_synced")
         except BaseException:
             os.close(descriptor)
             path.unlink(missing_ok=True)
