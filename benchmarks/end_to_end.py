@@ -76,7 +76,7 @@ class Bodies:
         line = _LINE % (b"i" * 32, b"t" * 24, b"cc", b"qq", b"aaaa", b"nn")
         self._lines = np.tile(np.frombuffer(line, np.uint8), (BODY_EVENTS, 1))
         self._at = {mark: line.index(mark) for mark in (b"iiii", b"tttt", b"cc", b"qq", b"aaaa", b"nn")}
-        self._random = np.random.default_rng(20)
+        self._random = np.random.default_rng()
 
     def make(self) -> bytes:
         """A body; its events are of now."""
