@@ -4,7 +4,7 @@ Belongs here: positions, records, the protocols a log must keep (the spool keeps
 log could). Not here: how bytes lie on disk (`spool`), or HTTP (`api.events`).
 """
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol
@@ -57,6 +57,11 @@ class SpoolRecord:
     body: bytes
 
 
+Outcome = Position | SluicewayError
+"""What became of a record: where it is now durable, or why it is not."""
+Done = Callable[[Outcome], None]
+
+
 class LogWriter(Protocol):
     """The one writer of a log."""
 
@@ -81,6 +86,25 @@ class LogWriter(Protocol):
         Called on a running event loop; never blocks it. Raises (on await) `SpoolFull`, `DiskReserveReached`,
         `SpoolWriteFailed`, `SpoolClosed`; then no reader will find the record, unless the disk failed in
         a way that could not be undone.
+        """
+        ...
+
+    def submit(
+        self,
+        *,
+        workspace_id: int,
+        pipeline_id: int,
+        form: Form,
+        events: int,
+        body: bytes,
+        done: Done,
+        headers: Mapping[str, str] | None = None,
+        received_us: int | None = None,
+    ) -> None:
+        """`append` without an awaitable: `done` is called once, on the running event loop.
+
+        The calls come in the order in which the records were submitted. Raises `SpoolClosed` at once, and
+        then `done` is never called.
         """
         ...
 

@@ -6,11 +6,22 @@ A log on a broker (Kafka and its kin) has to pass the same: give it an entry in 
 import asyncio
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from sluiceway.ingestion.contracts import START, EventLog, Form, LogReader, LogWriter, Position, SpoolRecord
+from sluiceway.ingestion.contracts import (
+    START,
+    Done,
+    EventLog,
+    Form,
+    LogReader,
+    LogWriter,
+    Outcome,
+    Position,
+    SpoolRecord,
+)
 from sluiceway.ingestion.errors import SpoolClosed
 from sluiceway.ingestion.spool import Spool
 from sluiceway.kit.errors import SluicewayError
@@ -65,6 +76,20 @@ class _MemoryWriter:
             )  # fmt: skip
             log.changed.notify_all()
         return place[0]
+
+    def submit(
+        self, *, workspace_id: int, pipeline_id: int, form: Form, events: int, body: bytes, done: Done,
+        headers: Mapping[str, str] | None = None, received_us: int | None = None,
+    ) -> None:  # fmt: skip
+        taking = self.append(
+            workspace_id=workspace_id, pipeline_id=pipeline_id, form=form, events=events, body=body,
+            headers=headers, received_us=received_us,
+        )  # fmt: skip
+        if self._closed:
+            taking.close()
+            raise SpoolClosed("Closed.")
+        task = asyncio.get_running_loop().create_task(taking)
+        task.add_done_callback(lambda _: done(task.result()))
 
     def close(self) -> None:
         self._closed = True
@@ -157,6 +182,39 @@ def test_reading_goes_on_from_any_end_and_any_position(log: EventLog) -> None:
         assert drain(reader, record.end) == everything[index + 1 :]
         assert drain(reader, positions[index], max_bytes=1 << 20) == everything[index:]
     assert reader.read(everything[-1].end, 1 << 20) == []
+    reader.close()
+
+
+def test_submitted_records_are_told_in_their_order(log: EventLog) -> None:
+    async def run() -> list[tuple[int, Outcome]]:
+        writer = log.writer()
+        told: list[tuple[int, Outcome]] = []
+        everyone = asyncio.Event()
+
+        def done(number: int, outcome: Outcome) -> None:
+            told.append((number, outcome))
+            if len(told) == 50:
+                everyone.set()
+
+        for number in range(50):
+            writer.submit(
+                workspace_id=1, pipeline_id=number, form=Form.OBJECT, events=1, body=b"{}",
+                done=partial(done, number),
+            )  # fmt: skip
+            if number % 7 == 0:
+                await asyncio.sleep(0)
+        await everyone.wait()
+        await asyncio.to_thread(writer.close)
+        with pytest.raises(SpoolClosed):
+            writer.submit(
+                workspace_id=1, pipeline_id=1, form=Form.OBJECT, events=1, body=b"{}", done=pytest.fail
+            )
+        return told
+
+    told = asyncio.run(run())
+    assert [number for number, _ in told] == list(range(50))
+    reader = log.reader()
+    assert [r.position for r in drain(reader)] == [outcome for _, outcome in told]
     reader.close()
 
 

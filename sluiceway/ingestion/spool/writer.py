@@ -15,12 +15,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import IO
 
-from sluiceway.ingestion.contracts import Form, Position
+from sluiceway.ingestion.contracts import Done, Form, Outcome, Position
 from sluiceway.ingestion.errors import SpoolClosed, SpoolLocked, SpoolWriteFailed
 from sluiceway.ingestion.spool import records, segments
 from sluiceway.ingestion.spool.doorbell import Bell
@@ -35,14 +36,12 @@ DEFAULT_SEGMENT_BYTES = 64 * 1024 * 1024
 DEFAULT_MAX_BYTES = 8 * 1024**3
 DEFAULT_RESERVE_BYTES = 256 * 1024 * 1024
 
-Outcome = Position | SluicewayError
-
 
 @dataclass(slots=True)
 class _Pending:
-    """A record on its way. `loop` is None for a caller that blocks (`append_now`)."""
+    """A record on its way. `done` is called on `loop`; in the writer's thread if that is None."""
 
-    future: "asyncio.Future[Position] | concurrent.futures.Future[Position]"
+    done: Done
     loop: asyncio.AbstractEventLoop | None
     workspace_id: int
     pipeline_id: int
@@ -131,10 +130,39 @@ class SpoolWriter:
         To be called on a running event loop. The future's errors: `SpoolFull`, `DiskReserveReached`,
         `SpoolWriteFailed`, `SpoolClosed`. Cancelling it does not take the record back.
         """
+        future: asyncio.Future[Position] = asyncio.get_running_loop().create_future()
+        self.submit(
+            workspace_id=workspace_id,
+            pipeline_id=pipeline_id,
+            form=form,
+            events=events,
+            body=body,
+            headers=headers,
+            received_us=received_us,
+            done=partial(_settle, future),
+        )
+        return future
+
+    def submit(
+        self,
+        *,
+        workspace_id: int,
+        pipeline_id: int,
+        form: Form,
+        events: int,
+        body: bytes,
+        done: Done,
+        headers: Mapping[str, str] | None = None,
+        received_us: int | None = None,
+    ) -> None:
+        """The same without a future: `done` gets the position, or the error, on the running event loop.
+
+        The calls come in the order of the submits, those of one group in one turn of the loop. Raises
+        `SpoolClosed`, and then `done` is never called.
+        """
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Position] = loop.create_future()
         at_us = time.time_ns() // 1000 if received_us is None else received_us
-        pending = _Pending(future, loop, workspace_id, pipeline_id, form, events, at_us, headers, body)
+        pending = _Pending(done, loop, workspace_id, pipeline_id, form, events, at_us, headers, body)
         with self._closing:
             self._check_open()
             gathered = self._gathered.get(loop)
@@ -144,7 +172,6 @@ class SpoolWriter:
                 loop.call_soon(self._hand_over, loop)
             else:
                 gathered.append(pending)
-        return future
 
     def append_now(
         self,
@@ -160,7 +187,8 @@ class SpoolWriter:
         """The same for a caller without an event loop: blocks until the record is durable."""
         future: concurrent.futures.Future[Position] = concurrent.futures.Future()
         at_us = time.time_ns() // 1000 if received_us is None else received_us
-        pending = _Pending(future, None, workspace_id, pipeline_id, form, events, at_us, headers, body)
+        done = partial(_settle, future)
+        pending = _Pending(done, None, workspace_id, pipeline_id, form, events, at_us, headers, body)
         with self._closing:
             self._check_open()
             self._queue.put([pending])
@@ -358,25 +386,33 @@ def _groups(taken: list[_Pending]) -> Iterator[list[_Pending]]:
 
 def _resolve(group: Sequence[_Pending], outcomes: Sequence[Outcome]) -> None:
     """Hand the outcomes over: one wake-up for each event loop."""
-    waiting: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Position], Outcome]]] = {}
+    waiting: dict[asyncio.AbstractEventLoop, list[tuple[Done, Outcome]]] = {}
     for pending, outcome in zip(group, outcomes, strict=True):
-        if pending.loop is not None:
-            assert isinstance(pending.future, asyncio.Future)
-            waiting.setdefault(pending.loop, []).append((pending.future, outcome))
-        elif isinstance(outcome, Position):
-            pending.future.set_result(outcome)
+        if pending.loop is None:
+            pending.done(outcome)
+        elif (found := waiting.get(pending.loop)) is not None:
+            found.append((pending.done, outcome))
         else:
-            pending.future.set_exception(outcome)
-    for loop, found in waiting.items():
+            waiting[pending.loop] = [(pending.done, outcome)]
+    for loop, calls in waiting.items():
         with suppress(RuntimeError):  # the loop was closed: nobody waits any more
-            loop.call_soon_threadsafe(_finish, found)
+            loop.call_soon_threadsafe(_finish, calls)
 
 
-def _finish(found: Sequence[tuple["asyncio.Future[Position]", Outcome]]) -> None:
-    for future, outcome in found:
-        if future.done():
-            continue  # its request was given up
-        if isinstance(outcome, Position):
-            future.set_result(outcome)
-        else:
-            future.set_exception(outcome)
+def _finish(calls: Sequence[tuple[Done, Outcome]]) -> None:
+    for done, outcome in calls:
+        try:
+            done(outcome)
+        except Exception:  # one of many: the others must hear of theirs
+            log.exception("spool: an outcome could not be handed over")
+
+
+def _settle(
+    future: "asyncio.Future[Position] | concurrent.futures.Future[Position]", outcome: Outcome
+) -> None:
+    if future.done():
+        return  # its request was given up
+    if isinstance(outcome, Position):
+        future.set_result(outcome)
+    else:
+        future.set_exception(outcome)
