@@ -3,56 +3,31 @@
 Belongs here: the shape and its checks. Not here: reading YAML (`yaml_source`), keeping it (`service`).
 """
 
-import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import Field, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from sluiceway.catalog.base import Duration as Duration
+from sluiceway.catalog.base import EventPath as EventPath
+from sluiceway.catalog.base import Strict as Strict
+from sluiceway.catalog.base import format_duration as format_duration
+from sluiceway.catalog.base import parse_duration as parse_duration
+from sluiceway.catalog.limits import LimitsSpec
+from sluiceway.catalog.senders import VerifySpec
 
 SLUG_PATTERN = r"^[a-z][a-z0-9-]{0,61}[a-z0-9]$"
 COLUMN_PATTERN = r"^[a-z][a-z0-9_]{0,57}$"
 MAX_FIELDS = 200
+IDEMPOTENCY_KEY = "idempotency-key"
+"""The request header whose value, with an event's place and bytes, is its id where it has no other."""
 # Columns every silver table has before the pipeline's own fields.
 SYSTEM_COLUMNS = (
     "workspace_id", "seq", "event_id", "event_time", "received_at", "batch_id", "position",
 )  # fmt: skip
-
-_DURATION = re.compile(r"^(\d+)\s*(m|h|d|w|y)$")
-_DURATION_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-
-
-def parse_duration(value: object) -> object:
-    """`90d` → 90 days; `y` is 365 days. Anything else goes on to pydantic unchanged."""
-    if isinstance(value, str) and (match := _DURATION.match(value)):
-        count, unit = int(match[1]), match[2]
-        return timedelta(days=365 * count) if unit == "y" else timedelta(**{_DURATION_UNITS[unit]: count})
-    if isinstance(value, timedelta):
-        return value
-    raise ValueError("should be a whole number and a unit: m, h, d, w or y (for example 90d)")
-
-
-def format_duration(value: timedelta) -> str:
-    minutes = int(value.total_seconds() // 60)
-    for unit, size in (("d", 1440), ("h", 60)):
-        if minutes % size == 0:
-            return f"{minutes // size}{unit}"
-    return f"{minutes}m"
-
-
-Duration = Annotated[
-    timedelta,
-    BeforeValidator(parse_duration, json_schema_input_type=str),
-    PlainSerializer(format_duration, return_type=str),
-]
-EventPath = Annotated[str, Field(min_length=1, max_length=300)]
-"""Where a value is: dotted keys (`repository.full_name`, `items.0.price`), a JSON Pointer (`/a.b/c`), or
-`header:x-github-event` for a request header."""
-
-
-class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class FieldType(StrEnum):
@@ -108,8 +83,9 @@ class FieldSpec(Strict):
 class EventSpec(Strict):
     """How an event is told from another and when it happened.
 
-    `id`: one path, or several whose values together identify the event; absent: the platform assigns one
-    from where the event lies in the spool. `time`: absent: when it was received.
+    `id`: one path, or several whose values together identify the event; absent: the delivery id of the
+    sender's scheme, else one made of the request's Idempotency-Key, else of where the event lies in the
+    spool. `time`: absent: when it was received.
     """
 
     id: EventPath | list[EventPath] | None = None
@@ -126,6 +102,9 @@ class SourceSpec(Strict):
     type: Literal["webhook"] = "webhook"
     split: EventPath | None = Field(
         default=None, description="Path of an array inside the body whose items are the events."
+    )
+    verify: VerifySpec | None = Field(
+        default=None, description="The sender's own signature; absent: only API keys may send."
     )
 
 
@@ -164,6 +143,14 @@ class PipelineSpec(Strict):
     dedupe: DedupeSpec = DedupeSpec()
     retention: RetentionSpec = RetentionSpec()
     freshness: FreshnessSpec = FreshnessSpec()
+    limits: LimitsSpec = LimitsSpec()
+
+    @model_validator(mode="after")
+    def _window_covers_retries(self) -> "PipelineSpec":
+        verify = self.source.verify
+        if verify is not None and self.dedupe.window < verify.retry_horizon:
+            raise _window_too_short(self.dedupe, verify)
+        return self
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> "PipelineSpec":
@@ -183,12 +170,41 @@ class PipelineSpec(Strict):
         return [f for f in self.fields if f.role is FieldRole.DIMENSION]
 
     @property
+    def delivery_id_paths(self) -> tuple[str, ...]:
+        """Where the sender's own id of a delivery is; used where `event.id` is absent."""
+        if self.event.id is not None or self.source.verify is None:
+            return ()
+        return self.source.verify.delivery_id
+
+    @property
     def header_names(self) -> tuple[str, ...]:
-        """Lower-case names of the request headers that paths of this pipeline read."""
-        paths = [*self.event.id_paths, self.event.time, *(f.source_path for f in self.fields)]
-        return tuple(
-            sorted({p.removeprefix("header:").lower() for p in paths if p and p.startswith("header:")})
-        )
+        """Lower-case names of the request headers that are kept: those that paths of this pipeline read,
+        and the Idempotency-Key where events have no id of their own."""
+        paths = [
+            *self.event.id_paths,
+            *self.delivery_id_paths,
+            self.event.time,
+            *(f.source_path for f in self.fields),
+        ]
+        found = {p.removeprefix("header:").lower() for p in paths if p and p.startswith("header:")}
+        if self.event.id is None:
+            found.add(IDEMPOTENCY_KEY)
+        return tuple(sorted(found))
+
+
+def _window_too_short(dedupe: DedupeSpec, verify: VerifySpec) -> ValidationError:
+    text = (
+        "is {window}, but should be at least {horizon}: for so long a sender of the scheme {scheme} tries"
+        " again, and a retry after the window would be a second event"
+    )
+    values = {
+        "window": format_duration(dedupe.window),
+        "horizon": format_duration(verify.retry_horizon),
+        "scheme": verify.scheme,
+    }
+    problem = PydanticCustomError("window_too_short", text, values)
+    error = InitErrorDetails(type=problem, loc=("dedupe", "window"), input=dedupe)
+    return ValidationError.from_exception_data("PipelineSpec", [error])
 
 
 @dataclass(frozen=True, slots=True)

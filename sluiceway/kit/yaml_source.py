@@ -94,7 +94,8 @@ def _field_error(item: Any, lines: dict[Path, int]) -> FieldError:
         if (*known, part) in lines:
             known = (*known, part)
     missing = item["type"] == "missing" and location
-    named = (*known, location[-1]) if missing else known
+    # Where nothing of the path is in the file, a default is wrong: it is named as it would be written.
+    named = (*known, location[-1]) if missing else known or location
     message = item["msg"].removeprefix("Value error, ")
     if item["type"] == "extra_forbidden":
         message = "is not a known field"

@@ -1,0 +1,1 @@
+"""Senders' own signatures. The face: `contracts`, `errors`, `service.make_verifier`, `secrets`."""
