@@ -2,7 +2,9 @@
 
 An answer is fresh for 5 seconds, then asked again behind the requests' backs; NOTIFY makes it stale at
 once when a key is revoked or a pipeline changes. While the database is away, what was known stays good for
-an hour: taking events in goes on. Not here: what a key is (`sluiceway.identity.keys`).
+an hour: taking events in goes on. A request with a key is asked about with `known` and `admit`; one without
+with `known_sender` and `admit_sender`: what they give has the `verifier` that its body must pass.
+Not here: what a key is (`sluiceway.identity.keys`), how a sender signs (`ingestion.senders`).
 """
 
 import asyncio
@@ -22,16 +24,20 @@ import orjson
 import psycopg
 import sqlalchemy as sa
 
-from sluiceway.catalog.contracts import SLUG_PATTERN
+from sluiceway.catalog.contracts import SLUG_PATTERN, Pipeline
 from sluiceway.catalog.errors import PipelineArchived, PipelineNotFound
 from sluiceway.catalog.service import Catalog
 from sluiceway.identity.contracts import KeyCaller
 from sluiceway.identity.errors import ExpiredKey, MissingScope
 from sluiceway.identity.keys import check_key, find_key, parse_key, touch_key
 from sluiceway.identity.permissions import Scope
+from sluiceway.identity.service import find_workspace
 from sluiceway.infra.clock import Clock
 from sluiceway.infra.database import Database, Role, set_identity
 from sluiceway.ingestion.errors import DatabaseAway, MissingKey
+from sluiceway.ingestion.senders.contracts import Verifier
+from sluiceway.ingestion.senders.secrets import active_secrets
+from sluiceway.ingestion.senders.service import make_verifier
 from sluiceway.kit.errors import Forbidden, SluicewayError
 
 log = logging.getLogger("sluiceway.ingestion")
@@ -56,7 +62,8 @@ class PipelineNotPermitted(Forbidden):
 class Admission:
     """What a request needs to know once its key is known to be good for the pipeline.
 
-    `headers`: names to keep, lower case. `expires_at_s`: Unix time.
+    `headers`: names to keep, lower case. `expires_at_s`: Unix time. `verifier`: set where no key was shown;
+    nothing of the request may be stored before it has passed. `key_id` is empty then.
     """
 
     workspace_id: int
@@ -65,6 +72,15 @@ class Admission:
     key_id: str
     headers: frozenset[bytes]
     expires_at_s: float
+    verifier: Verifier | None = None
+
+
+AccessName = tuple[bytes, str]
+
+
+def access_name(authorization: bytes, slug: str) -> AccessName:
+    """What an answer is kept under: the SHA-256 of the header, so that no key is, and the pipeline."""
+    return hashlib.sha256(authorization).digest(), slug
 
 
 class Lookup(Protocol):
@@ -72,6 +88,14 @@ class Lookup(Protocol):
 
     def __call__(self, key: str, slug: str) -> Admission:
         """Raises `Unauthenticated`, `Forbidden`, `NotFound`; a `SQLAlchemyError` if it is away."""
+        ...
+
+
+class SenderLookup(Protocol):
+    """Asks for a pipeline whose senders sign; blocks; called in a thread."""
+
+    def __call__(self, workspace: str | None, slug: str) -> Admission:
+        """Raises `MissingKey` for every pipeline that is not there or has no scheme; else as `Lookup`."""
         ...
 
 
@@ -96,6 +120,27 @@ class DatabaseLookup:
             touch_key(connection, caller.workspace_id, caller.key_id, now)
         return admission
 
+    def sender(self, workspace: str | None, slug: str) -> Admission:
+        """For a request without a key: the pipeline's own scheme and its secrets. See `SenderLookup`."""
+        if not _SLUG.fullmatch(slug):
+            raise _no_key()
+        with self._database.transaction(Role.APP) as connection:
+            workspace_id = find_workspace(connection, workspace)
+            if workspace_id is None:
+                raise _no_key()
+            set_identity(connection, workspace_id=workspace_id)
+            try:
+                pipeline = self._catalog.get(connection, workspace_id, slug)
+            except PipelineNotFound:
+                raise _no_key() from None
+            spec = pipeline.spec.source.verify
+            if spec is None or pipeline.state == "archived":
+                raise _no_key()
+            found = active_secrets(
+                connection, self._database.envelope, workspace_id, pipeline.id, now=self._clock.now()
+            )
+        return _admission(pipeline, "", float("inf"), make_verifier(spec, found))
+
     def _admission(self, connection: sa.Connection, caller: KeyCaller, slug: str) -> Admission:
         if not _SLUG.fullmatch(slug):
             raise PipelineNotFound("There is no pipeline of this name in this workspace.")
@@ -104,14 +149,24 @@ class DatabaseLookup:
             raise PipelineNotPermitted(f"This key may not send to the pipeline {slug!r}.")
         if pipeline.state == "archived":
             raise PipelineArchived(f"The pipeline {slug!r} is archived and takes no events.")
-        return Admission(
-            workspace_id=caller.workspace_id,
-            pipeline_id=pipeline.id,
-            slug=slug,
-            key_id=caller.key_id,
-            headers=frozenset(name.encode("latin-1") for name in pipeline.spec.header_names),
-            expires_at_s=caller.expires_at.timestamp() if caller.expires_at else float("inf"),
-        )
+        expires_at_s = caller.expires_at.timestamp() if caller.expires_at else float("inf")
+        return _admission(pipeline, caller.key_id, expires_at_s, None)
+
+
+def _admission(pipeline: Pipeline, key_id: str, expires_at_s: float, verifier: Verifier | None) -> Admission:
+    return Admission(
+        workspace_id=pipeline.workspace_id,
+        pipeline_id=pipeline.id,
+        slug=pipeline.slug,
+        key_id=key_id,
+        headers=frozenset(name.encode("latin-1") for name in pipeline.spec.header_names),
+        expires_at_s=expires_at_s,
+        verifier=verifier,
+    )
+
+
+def _no_key() -> MissingKey:
+    return MissingKey("Send the API key as 'Authorization: Bearer slw_…'.")
 
 
 @dataclass(slots=True)
@@ -123,34 +178,42 @@ class _Entry:
     refreshing: bool = False
 
 
+Ask = Callable[[], Admission]
+Name = tuple[bytes, str]
+"""Of an answer: the SHA-256 of an Authorization header, or `sender:` and a workspace; and a pipeline."""
+
+
 class AccessCache:
-    """For one event loop. `lookup` runs in a few threads of the cache's own."""
+    """For one event loop. `lookup` and `senders` run in a few threads of the cache's own.
+
+    Without `senders` every request needs a key.
+    """
 
     def __init__(
         self,
         lookup: Lookup,
         *,
+        senders: SenderLookup | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         time_s: Callable[[], float] = time.time,
     ) -> None:
         self._lookup = lookup
+        self._senders = senders
         self._monotonic = monotonic
         self._time_s = time_s
         # By SHA-256 of the Authorization header: the keys themselves are not kept.
-        self._entries: dict[tuple[bytes, str], _Entry] = {}
-        self._waiting: dict[tuple[bytes, str], asyncio.Task[Admission]] = {}
+        self._entries: dict[Name, _Entry] = {}
+        self._waiting: dict[Name, asyncio.Task[Admission]] = {}
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="ingest-access")
         self._away_at = float("-inf")
 
     def known(self, authorization: bytes, slug: str) -> Admission | None:
         """The answer if it is fresh and good: the way of nearly every request."""
-        entry = self._entries.get((hashlib.sha256(authorization).digest(), slug))
-        if entry is None or self._monotonic() - entry.at > FRESH_S:
-            return None
-        answer = entry.answer
-        if isinstance(answer, Admission) and answer.expires_at_s > self._time_s():
-            return answer
-        return None
+        return self._fresh((hashlib.sha256(authorization).digest(), slug))
+
+    def known_sender(self, workspace: str | None, slug: str) -> Admission | None:
+        """As `known`, for a request without a key; `workspace`: as its address names it."""
+        return self._fresh((_sender(workspace), slug))
 
     async def admit(self, authorization: bytes, slug: str) -> Admission:
         """The answer, asked for if need be.
@@ -159,30 +222,57 @@ class AccessCache:
         `PipelineNotFound`, `PipelineArchived`, or `DatabaseAway` if nothing is known and nobody can be asked.
         """
         key = bearer(authorization)
-        name = (hashlib.sha256(authorization).digest(), slug)
+        name = access_name(authorization, slug)
+        return await self._admit(name, partial(self._lookup, key, slug))
+
+    async def admit_sender(self, workspace: str | None, slug: str) -> Admission:
+        """As `admit`, for a request without a key. The answer's `verifier` is set.
+
+        Raises `MissingKey` for a pipeline that is not there, archived or without `source.verify` (a stranger
+        is told no more), or `DatabaseAway`.
+        """
+        if self._senders is None or not _SLUG.fullmatch(slug) or len(workspace or "") > 100:
+            raise _no_key()
+        return await self._admit((_sender(workspace), slug), partial(self._senders, workspace, slug))
+
+    def _fresh(self, name: Name) -> Admission | None:
+        entry = self._entries.get(name)
+        if entry is None or self._monotonic() - entry.at > FRESH_S:
+            return None
+        answer = entry.answer
+        if isinstance(answer, Admission) and answer.expires_at_s > self._time_s():
+            return answer
+        return None
+
+    async def _admit(self, name: Name, ask: Ask) -> Admission:
         entry = self._entries.get(name)
         age = self._monotonic() - entry.at if entry is not None else float("inf")
         if entry is None or age > BEHIND_S:
-            return await self._answer(name, key)
+            return await self._answer(name, ask)
         if isinstance(entry.answer, SluicewayError):
             if age <= REFUSED_S:
                 raise entry.answer.with_traceback(None)
-            return await self._answer(name, key)
+            return await self._answer(name, ask)
         if entry.answer.expires_at_s <= self._time_s():
             raise ExpiredKey("The API key has expired.")
         if age > FRESH_S and not entry.refreshing:
             entry.refreshing = True
-            self._shared(name, key).add_done_callback(_seen)
+            self._shared(name, ask).add_done_callback(_seen)
         return entry.answer
 
-    def forget(self, *, key_id: str | None = None, pipeline_id: int | None = None) -> None:
+    def forget(
+        self, *, key_id: str | None = None, pipeline_id: int | None = None, secrets: bool = False
+    ) -> None:
         """Make answers about a key or a pipeline stale (both None: all). To be called on the event loop.
 
-        Good ones stay in case the database goes away now, but for those of a revoked key.
+        Good ones stay in case the database goes away now, but for those of a revoked key, and with `secrets`
+        those that hold the pipeline's secrets: one was removed.
         """
         for name, entry in list(self._entries.items()):
             answer = entry.answer
             if isinstance(answer, SluicewayError) or answer.key_id == key_id:
+                del self._entries[name]
+            elif secrets and answer.verifier is not None and answer.pipeline_id == pipeline_id:
                 del self._entries[name]
             elif (key_id is None and pipeline_id is None) or answer.pipeline_id == pipeline_id:
                 entry.at = min(entry.at, self._monotonic() - BEHIND_S - 0.001)
@@ -190,11 +280,11 @@ class AccessCache:
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _answer(self, name: tuple[bytes, str], key: str) -> Admission:
+    async def _answer(self, name: Name, ask: Ask) -> Admission:
         """Ask and wait; what was known before serves while the database is away or too slow."""
         if self._monotonic() - self._away_at < AWAY_S:
             return self._without_database(name)
-        task = self._shared(name, key)
+        task = self._shared(name, ask)
         done, _ = await asyncio.wait({task}, timeout=ASK_S)
         if done:
             return task.result()
@@ -202,19 +292,19 @@ class AccessCache:
         task.add_done_callback(_seen)
         return self._without_database(name)
 
-    def _shared(self, name: tuple[bytes, str], key: str) -> "asyncio.Task[Admission]":
+    def _shared(self, name: Name, ask: Ask) -> "asyncio.Task[Admission]":
         """One query for all requests that wait for the same answer."""
         task = self._waiting.get(name)
         if task is None:
-            task = asyncio.get_running_loop().create_task(self._ask(name, key))
+            task = asyncio.get_running_loop().create_task(self._ask(name, ask))
             self._waiting[name] = task
             task.add_done_callback(lambda _: self._waiting.pop(name, None))
         return task
 
-    async def _ask(self, name: tuple[bytes, str], key: str) -> Admission:
+    async def _ask(self, name: Name, ask: Ask) -> Admission:
         loop = asyncio.get_running_loop()
         try:
-            answer = await loop.run_in_executor(self._threads, self._lookup, key, name[1])
+            answer = await loop.run_in_executor(self._threads, ask)
         except (sa.exc.SQLAlchemyError, psycopg.Error) as error:
             log.warning("database away: %s", type(error).__name__)
             self._away_at = self._monotonic()
@@ -225,7 +315,7 @@ class AccessCache:
         self._keep(name, answer)
         return answer
 
-    def _without_database(self, name: tuple[bytes, str]) -> Admission:
+    def _without_database(self, name: Name) -> Admission:
         entry = self._entries.get(name)
         if entry is not None and isinstance(entry.answer, Admission):
             entry.refreshing = False
@@ -234,7 +324,7 @@ class AccessCache:
                 return entry.answer
         raise DatabaseAway("The key cannot be checked just now.", retry_after_s=2) from None
 
-    def _keep(self, name: tuple[bytes, str], answer: Admission | SluicewayError) -> None:
+    def _keep(self, name: Name, answer: Admission | SluicewayError) -> None:
         if len(self._entries) >= MOST_ENTRIES:
             self._entries.clear()  # somebody tries keys: the good ones are back with one query each
         if isinstance(answer, SluicewayError):
@@ -242,11 +332,16 @@ class AccessCache:
         self._entries[name] = _Entry(answer, self._monotonic())
 
 
+def _sender(workspace: str | None) -> bytes:
+    # No SHA-256 begins so and is as short: a key's answer and a sender's never meet.
+    return b"sender:" if workspace is None else b"sender:" + workspace.encode()
+
+
 def bearer(authorization: bytes) -> str:
     """The key in an Authorization header. Raises `MissingKey` if there is none."""
     scheme, _, key = authorization.partition(b" ")
     if scheme.lower() != b"bearer" or not key.strip():
-        raise MissingKey("Send the API key as 'Authorization: Bearer slw_…'.")
+        raise _no_key()
     return key.strip().decode("latin-1")
 
 
@@ -288,12 +383,14 @@ class ChangeListener:
     def _tell(self, payload: str | None) -> None:
         if payload is None:
             call = partial(self._cache.forget)
-        elif '"keys"' in payload or '"catalog"' in payload:
+        elif '"keys"' in payload or '"catalog"' in payload or '"secrets"' in payload:
             message = orjson.loads(payload)
             if message.get("t") == "keys":
                 call = partial(self._cache.forget, key_id=message.get("k"))
             elif message.get("t") == "catalog":
                 call = partial(self._cache.forget, pipeline_id=message.get("p"))
+            elif message.get("t") == "secrets":
+                call = partial(self._cache.forget, pipeline_id=message.get("p"), secrets=True)
             else:
                 return
         else:
