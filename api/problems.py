@@ -28,7 +28,7 @@ def problem_document(error: SluicewayError, *, request_id: str | None = None) ->
         document["errors"] = [item.as_dict() for item in error.errors]
     if request_id is not None:
         document["request_id"] = request_id
-    headers = {"Cache-Control": "no-store"}
+    headers = {"Cache-Control": "no-store", **error.headers}
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
     if error.status == 401:

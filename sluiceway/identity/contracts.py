@@ -49,11 +49,16 @@ class KeyInfo:
     expires_at: datetime | None
     last_used_at: datetime | None
     revoked_at: datetime | None
+    rate_per_s: float | None = None
+    burst: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class KeyCaller:
-    """A program that has shown a valid key. `pipeline_ids` limits what it may send to; None: every one."""
+    """A program that has shown a valid key. `pipeline_ids` limits what it may send to; None: every one.
+
+    `rate_per_s`, `burst`: how many events it may send a second and at once; None: no limit of its own.
+    """
 
     key_id: str
     workspace_id: int
@@ -61,6 +66,8 @@ class KeyCaller:
     scopes: frozenset[Scope]
     pipeline_ids: frozenset[int] | None
     expires_at: datetime | None
+    rate_per_s: float | None = None
+    burst: int | None = None
 
     @property
     def permissions(self) -> frozenset[Permission]:

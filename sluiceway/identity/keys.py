@@ -27,7 +27,10 @@ NAME_LENGTH = 100
 _KEY = re.compile(rf"{PREFIX}_([a-z0-9]{{12}})_([A-Za-z0-9_-]{{43}})")
 _ID_LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"
 _CHANNEL = "sluiceway_live"
-_COLUMNS = "id, name, scopes, pipeline_ids, created_by, created_at, expires_at, last_used_at, revoked_at"
+_COLUMNS = (
+    "id, name, scopes, pipeline_ids, created_by, created_at, expires_at, last_used_at, revoked_at,"
+    " rate_per_s, burst"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,8 @@ class StoredKey:
     expires_at: datetime | None
     revoked_at: datetime | None
     secret_hash: bytes = field(repr=False)
+    rate_per_s: float | None = None
+    burst: int | None = None
 
 
 def create_key(
@@ -53,21 +58,27 @@ def create_key(
     pipeline_ids: Iterable[int] | None = None,
     created_by: uuid.UUID | None = None,
     expires_at: datetime | None = None,
+    rate_per_s: float | None = None,
+    burst: int | None = None,
 ) -> str:
     """Make a key and return its text, which cannot be had again. The caller's transaction commits it.
 
-    Raises `InvalidKeyRequest` for an unknown scope, no scope, an empty name or an unknown pipeline.
+    `rate_per_s`: events a second it may send, averaged, to all its pipelines together; `burst`: how many may
+    come at once. Both or neither. Raises `InvalidKeyRequest` for an unknown scope, no scope, an empty name,
+    an unknown pipeline, or a limit that cannot be.
     """
     wanted = _scopes(scopes)
     limited = None if pipeline_ids is None else sorted(set(pipeline_ids))
     _check_request(conn, workspace_id, name, limited)
+    _check_limit(rate_per_s, burst)
     key_id = "".join(secrets.choice(_ID_LETTERS) for _ in range(12))
     secret = secrets.token_urlsafe(32)
     conn.execute(
         sa.text(
             "INSERT INTO app.api_keys"
-            " (id, workspace_id, name, secret_hash, scopes, pipeline_ids, created_by, expires_at)"
-            " VALUES (:id, :workspace, :name, :hash, :scopes, :pipelines, :by, :expires)"
+            " (id, workspace_id, name, secret_hash, scopes, pipeline_ids, created_by, expires_at,"
+            " rate_per_s, burst)"
+            " VALUES (:id, :workspace, :name, :hash, :scopes, :pipelines, :by, :expires, :rate, :burst)"
         ),
         {
             "id": key_id,
@@ -78,6 +89,8 @@ def create_key(
             "pipelines": limited,
             "by": created_by,
             "expires": expires_at,
+            "rate": rate_per_s,
+            "burst": burst,
         },
     )
     return f"{PREFIX}_{key_id}_{secret}"
@@ -114,6 +127,8 @@ def find_key(conn: sa.Connection, key_id: str) -> StoredKey | None:
         expires_at=row.expires_at,
         revoked_at=row.revoked_at,
         secret_hash=bytes(row.secret_hash),
+        rate_per_s=row.rate_per_s,
+        burst=row.burst,
     )
 
 
@@ -131,6 +146,8 @@ def check_key(stored: StoredKey | None, secret: str, *, now: datetime) -> KeyCal
         scopes=stored.scopes,
         pipeline_ids=stored.pipeline_ids,
         expires_at=stored.expires_at,
+        rate_per_s=stored.rate_per_s,
+        burst=stored.burst,
     )
 
 
@@ -225,6 +242,15 @@ def _check_request(conn: sa.Connection, workspace_id: int, name: str, pipeline_i
         raise InvalidKeyRequest("A pipeline is unknown.", errors=[problem])
 
 
+def _check_limit(rate_per_s: float | None, burst: int | None) -> None:
+    if (rate_per_s is None) != (burst is None):
+        problem = FieldError("burst", "goes with a rate: both or neither")
+        raise InvalidKeyRequest("The key's limit is not whole.", errors=[problem])
+    if rate_per_s is not None and burst is not None and not (rate_per_s > 0 and burst >= 1):
+        problem = FieldError("rate", "should be above 0, and the burst at least 1")
+        raise InvalidKeyRequest("The key's limit lets nothing through.", errors=[problem])
+
+
 def _info(row: sa.Row[tuple[object, ...]]) -> KeyInfo:
     found = row._mapping
     return KeyInfo(
@@ -237,4 +263,6 @@ def _info(row: sa.Row[tuple[object, ...]]) -> KeyInfo:
         expires_at=found["expires_at"],
         last_used_at=found["last_used_at"],
         revoked_at=found["revoked_at"],
+        rate_per_s=found["rate_per_s"],
+        burst=found["burst"],
     )

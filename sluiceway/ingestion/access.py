@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
@@ -26,6 +26,7 @@ import sqlalchemy as sa
 
 from sluiceway.catalog.contracts import SLUG_PATTERN, Pipeline
 from sluiceway.catalog.errors import PipelineArchived, PipelineNotFound
+from sluiceway.catalog.limits import NO_LIMITS, KeyLimits, LimitsSpec
 from sluiceway.catalog.service import Catalog
 from sluiceway.identity.contracts import KeyCaller
 from sluiceway.identity.errors import ExpiredKey, MissingScope
@@ -63,7 +64,8 @@ class Admission:
     """What a request needs to know once its key is known to be good for the pipeline.
 
     `headers`: names to keep, lower case. `expires_at_s`: Unix time. `verifier`: set where no key was shown;
-    nothing of the request may be stored before it has passed. `key_id` is empty then.
+    nothing of the request may be stored before it has passed. `key_id` is empty then. `limits` are the
+    pipeline's, `key_limits` the key's own if it has any.
     """
 
     workspace_id: int
@@ -73,6 +75,8 @@ class Admission:
     headers: frozenset[bytes]
     expires_at_s: float
     verifier: Verifier | None = None
+    limits: LimitsSpec = NO_LIMITS
+    key_limits: KeyLimits | None = None
 
 
 AccessName = tuple[bytes, str]
@@ -150,7 +154,10 @@ class DatabaseLookup:
         if pipeline.state == "archived":
             raise PipelineArchived(f"The pipeline {slug!r} is archived and takes no events.")
         expires_at_s = caller.expires_at.timestamp() if caller.expires_at else float("inf")
-        return _admission(pipeline, caller.key_id, expires_at_s, None)
+        admission = _admission(pipeline, caller.key_id, expires_at_s, None)
+        if caller.rate_per_s is None or caller.burst is None:
+            return admission
+        return replace(admission, key_limits=KeyLimits(caller.rate_per_s, caller.burst))
 
 
 def _admission(pipeline: Pipeline, key_id: str, expires_at_s: float, verifier: Verifier | None) -> Admission:
@@ -162,6 +169,7 @@ def _admission(pipeline: Pipeline, key_id: str, expires_at_s: float, verifier: V
         headers=frozenset(name.encode("latin-1") for name in pipeline.spec.header_names),
         expires_at_s=expires_at_s,
         verifier=verifier,
+        limits=pipeline.spec.limits,
     )
 
 

@@ -109,3 +109,34 @@ class BodyTimeout(SluicewayError):
     status = 408
     title = "The body did not arrive in time"
     retryable = True
+
+
+class TooManyEvents(TooLarge):
+    code = "too_many_events"
+    title = "A request holds too many events"
+
+
+class BatchExceedsBurst(TooLarge):
+    """More in one request than its limit ever lets through at once: waiting does not help."""
+
+    code = "batch_exceeds_burst"
+    title = "One request is larger than the limit's burst"
+
+
+class RateLimited(TooManyRequests):
+    """A pipeline's or a key's rate is used up; `retry_after_s` is when the asked number will be there."""
+
+    code = "rate_limited"
+    title = "More was sent than the limit allows"
+
+
+class PipelineBacklogged(TooManyRequests):
+    """One pipeline's events fill its share of what may wait to be loaded; the others go on."""
+
+    code = "pipeline_backlogged"
+    title = "Too much of this pipeline is waiting to be loaded"
+
+
+class LoaderBehind(Unavailable):
+    code = "loader_behind"
+    title = "The loader is too far behind"

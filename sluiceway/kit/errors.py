@@ -42,12 +42,14 @@ class SluicewayError(Exception):
         errors: Sequence[FieldError] = (),
         retry_after_s: float | None = None,
         extra: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(detail)
         self.detail = detail
         self.errors = tuple(errors)
         self.retry_after_s = retry_after_s
         self.extra = dict(extra or {})
+        self.headers = dict(headers or {})
 
 
 class InvalidInput(SluicewayError):
