@@ -4,7 +4,7 @@ Belongs here: positions, records, the protocols a log must keep (the spool keeps
 log could). Not here: how bytes lie on disk (`spool`), or HTTP (`api.events`).
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Container, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol
@@ -62,6 +62,31 @@ Outcome = Position | SluicewayError
 Done = Callable[[Outcome], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """That between `begin` and `end` the log holds `size_bytes` in records of one pipeline, among others.
+
+    `begin` is the position of its first record there, `end` where its last one ends. `size_bytes` counts
+    what lies in the log; `oldest_us` is the earliest time of receipt.
+    """
+
+    pipeline_id: int
+    begin: Position
+    end: Position
+    size_bytes: int
+    events: int
+    oldest_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What a stretch of the log holds: extents in the order of their begin, all of them before `end`."""
+
+    extents: list[Extent]
+    end: Position
+    size_bytes: int
+
+
 class LogWriter(Protocol):
     """The one writer of a log."""
 
@@ -114,17 +139,36 @@ class LogWriter(Protocol):
 
 
 class LogReader(Protocol):
-    """One of several independent readers; each keeps its own cursor outside the log."""
+    """One of several independent readers; each keeps its own cursors outside the log.
+
+    `read` and `scan` may be called from several threads.
+    """
 
     @property
     def corrupt_records(self) -> int:
-        """Stretches of unreadable bytes skipped since the reader was made."""
+        """Stretches of unreadable bytes skipped since the reader was made; each counts once."""
         ...
 
-    def read(self, start: Position, max_bytes: int) -> list[SpoolRecord]:
+    def read(
+        self,
+        start: Position,
+        max_bytes: int,
+        *,
+        pipelines: Container[int] | None = None,
+        end: Position | None = None,
+    ) -> list[SpoolRecord]:
         """Whole records from `start` on, in order, about `max_bytes` of them; at least one if any waits.
 
-        Empty: nothing waits. A record that is still being written is not there yet.
+        Only those of `pipelines` (None: of all), and only those that begin before `end`. Empty: nothing
+        waits. A record that is still being written is not there yet.
+        """
+        ...
+
+    def scan(self, start: Position, max_bytes: int) -> Scan:
+        """What lies from `start` on, by pipeline, in about `max_bytes` of log: cheap, no bodies are kept.
+
+        An extent covers about 1 MiB of log at most. Nothing new: no extents, and `end` not behind `start`.
+        What is not in an extent will never be found by `read` before `end`.
         """
         ...
 

@@ -5,8 +5,9 @@ A log on a broker (Kafka and its kin) has to pass the same: give it an entry in 
 
 import asyncio
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -15,11 +16,13 @@ from sluiceway.ingestion.contracts import (
     START,
     Done,
     EventLog,
+    Extent,
     Form,
     LogReader,
     LogWriter,
     Outcome,
     Position,
+    Scan,
     SpoolRecord,
 )
 from sluiceway.ingestion.errors import SpoolClosed
@@ -102,14 +105,26 @@ class _MemoryReader:
         self._log = log
         self._heard = -1
 
-    def read(self, start: Position, max_bytes: int) -> list[SpoolRecord]:
+    def read(
+        self, start: Position, max_bytes: int, *, pipelines: Container[int] | None = None,
+        end: Position | None = None,
+    ) -> list[SpoolRecord]:  # fmt: skip
         found: list[SpoolRecord] = []
         size = 0
         for record in self._log.records:
-            if record.position >= start and size < max_bytes:
+            wanted = pipelines is None or record.pipeline_id in pipelines
+            before = end is None or record.position < end
+            if wanted and before and record.position >= start and size < max_bytes:
                 found.append(record)
                 size += len(record.body)
         return found
+
+    def scan(self, start: Position, max_bytes: int) -> Scan:
+        found = self.read(start, max_bytes)
+        extents = [
+            Extent(r.pipeline_id, r.position, r.end, len(r.body), r.events, r.received_us) for r in found
+        ]
+        return Scan(extents, found[-1].end if found else start, sum(len(r.body) for r in found))
 
     def wait(self, timeout_s: float) -> bool:
         with self._log.changed:
@@ -143,6 +158,31 @@ def put(log: EventLog, count: int, begin: int = 0) -> list[Position]:
             writer.close()
 
     return asyncio.run(run())
+
+
+def put_of(log: EventLog, pipelines: list[int]) -> None:
+    """One record for each of `pipelines`, received at 1, 2, 3 …"""
+
+    async def run() -> None:
+        writer = log.writer()
+        for number, pipeline_id in enumerate(pipelines, 1):
+            await writer.append(
+                workspace_id=1, pipeline_id=pipeline_id, form=Form.NDJSON, events=number, body=b"{}" * number,
+                received_us=number,
+            )  # fmt: skip
+        writer.close()
+
+    asyncio.run(run())
+
+
+def scan_all(reader: LogReader, start: Position = START, max_bytes: int = 1) -> tuple[list[Extent], Position]:
+    found: list[Extent] = []
+    at = start
+    while (scan := reader.scan(at, max_bytes)).end > at:
+        assert all(at <= e.begin < e.end <= scan.end for e in scan.extents)
+        found += scan.extents
+        at = scan.end
+    return found, at
 
 
 async def _append(writer: LogWriter, number: int) -> Position:
@@ -275,3 +315,74 @@ def test_a_closed_writer_says_so(log: EventLog) -> None:
             await _append(writer, 2)
 
     asyncio.run(run())
+
+
+MIXED = [7, 7, 8, 7, 9, 8, 7, 7, 7, 9, 9, 8, 7]
+
+
+def test_some_pipelines_can_be_read_without_the_others(log: EventLog) -> None:
+    put_of(log, MIXED)
+    reader = log.reader()
+    everything = drain(reader)
+    for wanted in ({7}, {8}, {7, 9}, {1}, {7, 8, 9}):
+        expected = [r for r in everything if r.pipeline_id in wanted]
+        assert reader.read(START, 1 << 20, pipelines=wanted) == expected
+        assert reader.read(START, 1, pipelines=wanted) == expected[:1]
+        for record in everything:
+            before = [r for r in expected if r.position < record.position]
+            assert reader.read(START, 1 << 20, pipelines=wanted, end=record.position) == before
+    reader.close()
+
+
+@pytest.mark.parametrize("max_bytes", [1, 100, 1 << 20])
+def test_what_a_scan_tells_of_is_what_can_be_read(log: EventLog, max_bytes: int) -> None:
+    put_of(log, MIXED)
+    reader = log.reader()
+    everything = drain(reader)
+    extents, end = scan_all(reader, max_bytes=max_bytes)
+    for pipeline_id in {7, 8, 9}:
+        own = [r for r in everything if r.pipeline_id == pipeline_id]
+        told = [e for e in extents if e.pipeline_id == pipeline_id]
+        assert all(a.end <= b.begin for a, b in pairwise(told))
+        found = [reader.read(e.begin, 1 << 20, pipelines={pipeline_id}, end=e.end) for e in told]
+        assert [r for part in found for r in part] == own
+        for extent, part in zip(told, found, strict=True):
+            assert (extent.begin, extent.end) == (part[0].position, part[-1].end)
+            assert extent.events == sum(r.events for r in part)
+            assert extent.size_bytes >= sum(len(r.body) for r in part)
+            assert extent.oldest_us == min(r.received_us for r in part)
+    assert reader.scan(end, max_bytes) == Scan([], end, 0)
+    put_of(log, [8])
+    later, _ = scan_all(reader, end)
+    assert [(e.pipeline_id, e.events) for e in later] == [(8, 1)]
+    reader.close()
+
+
+def test_a_scan_goes_on_behind_what_was_trimmed(log: EventLog) -> None:
+    positions = put(log, 20)
+    log.trim(positions[10])
+    reader = log.reader()
+    extents, _ = scan_all(reader)
+    assert {e.begin for e in extents} >= set(positions[10:])
+    assert {e.pipeline_id for e in extents} == {r.pipeline_id for r in drain(reader)}
+    reader.close()
+
+
+def test_several_threads_may_read_and_scan(log: EventLog) -> None:
+    put_of(log, MIXED * 10)
+    reader = log.reader()
+    expected, told = drain(reader), scan_all(reader)[0]
+    wrong: list[str] = []
+
+    def work() -> None:
+        for _ in range(20):
+            if drain(reader, max_bytes=200) != expected or scan_all(reader, max_bytes=200)[0] != told:
+                wrong.append("differs")
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    reader.close()

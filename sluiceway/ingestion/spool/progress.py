@@ -18,7 +18,7 @@ PROGRESS_FILE = "progress.json"
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What waits of one pipeline: bytes in the log, and when the oldest was received (None: nothing waits)."""
+    """What waits of one pipeline: bytes in the log, and when the oldest was received (None: none)."""
 
     waiting_bytes: int
     oldest_received_us: int | None
@@ -28,8 +28,8 @@ class Waiting:
 class SpoolProgress:
     """What waits in one spool at `at` (Unix seconds).
 
-    `read_to`: everything before it is loaded. `drained_bytes_per_s`: how fast the log is loaded while there is
-    a backlog, smoothed over some ten seconds; 0.0 before one was seen. `pipelines`: only those of which
+    `read_to`: everything before it is loaded. `drained_bytes_per_s`: how fast the log is loaded while there
+    is a backlog, smoothed over some ten seconds; 0.0 before one was seen. `pipelines`: only those of which
     something waits, by id. Times of receipt are microseconds since 1970 UTC.
     """
 

@@ -5,57 +5,105 @@ Not here: cursors (each reader keeps its own, with its work) and trimming (`segm
 
 import logging
 import os
+from collections.abc import Container, Generator, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 
-from sluiceway.ingestion.contracts import Position, SpoolRecord
+from sluiceway.ingestion.contracts import Extent, Position, Scan, SpoolRecord
 from sluiceway.ingestion.spool import records, segments
 from sluiceway.ingestion.spool.doorbell import Ear
 
 log = logging.getLogger("sluiceway.spool")
 
 READ_BYTES = 1024 * 1024
+_LEAST_BYTES = 65536
+_OPEN_SEGMENTS = 4  # the newest is scanned while older ones are read
+
+
+@dataclass(slots=True)
+class _Segment:
+    """An open file. Its marker is None as long as its header is not whole."""
+
+    number: int
+    file: int
+    marker: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Undamaged records that lie one behind the other, and where reading goes on."""
+
+    number: int
+    offset: int
+    data: bytes
+    heads: list[records.Head]
+    end: Position
 
 
 class SpoolReader:
-    """Reads the spool in `folder`, which need not exist yet. Not for use by several threads at once."""
+    """Reads the spool in `folder`, which need not exist yet. Any thread may call `read` and `scan`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._corrupt = 0
+        self._lock = Lock()
         self._ear: Ear | None = None
-        self._file = -1
-        self._number = -1
-        self._marker: bytes | None = None
+        self._open: dict[int, _Segment] = {}
+        self._reported: set[tuple[int, int]] = set()
         self._looked: tuple[int, int, int] | None = None  # segment, offset, size: nothing readable there yet
 
     @property
     def corrupt_records(self) -> int:
-        """Stretches of unreadable bytes skipped since the reader was made."""
-        return self._corrupt
+        """Stretches of unreadable bytes skipped since the reader was made; each counts once."""
+        return len(self._reported)
 
-    def read(self, start: Position, max_bytes: int) -> list[SpoolRecord]:
-        """Whole records from `start` on, in order, of about `max_bytes`; at least one if any waits."""
+    def read(
+        self,
+        start: Position,
+        max_bytes: int,
+        *,
+        pipelines: Container[int] | None = None,
+        end: Position | None = None,
+    ) -> list[SpoolRecord]:
+        """Whole records from `start` on, in order, of about `max_bytes`; at least one if any waits.
+
+        Only those of `pipelines` (None: of all), and only those that begin before `end`.
+        """
         found: list[SpoolRecord] = []
         budget = max(1, max_bytes)
-        at = start
-        while budget > 0:
-            present = segments.numbers(self.folder)  # before reading: so an end that is seen is an end
-            number = next((n for n in present if n >= at.segment), None)
-            if number is None:
-                break
-            if number != at.segment:
-                at = Position(number, 0)
-            try:
-                got, done = self._read_segment(at, budget, sealed=number != present[-1])
-            except FileNotFoundError:
-                continue  # trimmed between the two looks
-            found += got
-            budget -= sum(record.end.offset - record.position.offset for record in got)
-            if not done:
-                break
-            at = Position(number + 1, 0)
+        with self._lock:
+            for run in self._runs(start, budget):
+                for head in run.heads:
+                    position = Position(run.number, run.offset + head.at)
+                    if end is not None and position >= end:
+                        return found
+                    if pipelines is not None and head.pipeline_id not in pipelines:
+                        continue
+                    record = records.decode(run.data, head, position)
+                    if record is None:  # undamaged, but of a form that this version does not know
+                        self._report(run.number, position.offset, position.offset + head.size)
+                        continue
+                    found.append(record)
+                    budget -= head.size
+                    if budget <= 0:
+                        return found
+                if end is not None and run.end >= end:
+                    break
         return found
+
+    def scan(self, start: Position, max_bytes: int) -> Scan:
+        """What lies from `start` on, by pipeline, in about `max_bytes` of log."""
+        extents: list[Extent] = []
+        at, budget = start, max(1, max_bytes)
+        with self._lock:
+            for run in self._runs(start, budget):
+                extents += _extents(run)
+                budget -= sum(head.size for head in run.heads)
+                at = run.end
+                if budget <= 0:
+                    break
+        return Scan(extents, max(at, start), max_bytes - budget)
 
     def wait(self, timeout_s: float) -> bool:
         """Sleep until the writer rings (True) or the time is over (False). The first call returns at once."""
@@ -83,86 +131,90 @@ class SpoolReader:
         self._forget()
 
     def _forget(self) -> None:
-        if getattr(self, "_file", -1) >= 0:
-            os.close(self._file)
-            self._file = -1
-            self._number = -1
+        opened = getattr(self, "_open", {})
+        for segment in opened.values():
+            os.close(segment.file)
+        opened.clear()
 
-    def _open(self, number: int) -> None:
-        if self._number == number and self._marker is not None:
-            return
-        self._forget()
-        self._file = os.open(segments.path_of(self.folder, number), os.O_RDONLY)
-        self._number = number
-        head = os.pread(self._file, READ_BYTES, 0)
-        self._marker = segments.read_marker(head) if len(head) >= records.SEGMENT_HEADER_BYTES else None
+    def _segment(self, number: int) -> _Segment:
+        found = self._open.pop(number, None)
+        if found is None:
+            while len(self._open) >= _OPEN_SEGMENTS:
+                os.close(self._open.pop(next(iter(self._open))).file)
+            found = _Segment(number, os.open(segments.path_of(self.folder, number), os.O_RDONLY), None)
+        self._open[number] = found  # the last used is the last to be closed
+        if found.marker is None:
+            head = os.pread(found.file, READ_BYTES, 0)
+            if len(head) >= records.SEGMENT_HEADER_BYTES:
+                found.marker = segments.read_marker(head)
+        return found
 
-    def _read_segment(self, at: Position, budget: int, *, sealed: bool) -> tuple[list[SpoolRecord], bool]:
-        """Records of one segment, and whether the segment is done (no more will ever come from it)."""
-        self._open(at.segment)
-        size = os.fstat(self._file).st_size
-        offset = max(at.offset, records.SEGMENT_HEADER_BYTES)
-        if self._marker is None:
+    def _runs(self, start: Position, budget: int) -> Iterator[_Run]:
+        """What can be read from `start` on, segment by segment, to the end of the log."""
+        want = max(_LEAST_BYTES, min(budget, READ_BYTES))
+        at = start
+        while True:
+            present = segments.numbers(self.folder)  # before reading: so an end that is seen is an end
+            number = next((n for n in present if n >= at.segment), None)
+            if number is None:
+                return
+            if number != at.segment:
+                at = Position(number, 0)
+            try:
+                segment = self._segment(number)
+            except FileNotFoundError:
+                continue  # trimmed between the two looks
+            done = yield from self._segment_runs(segment, at.offset, want, sealed=number != present[-1])
+            if not done:
+                return
+            at = Position(number + 1, 0)
+            yield _Run(number, 0, b"", [], at)
+
+    def _segment_runs(
+        self, segment: _Segment, begin: int, want: int, *, sealed: bool
+    ) -> Generator[_Run, None, bool]:
+        """The runs of one segment; returns whether it is done (no more will ever come from it)."""
+        number, size = segment.number, os.fstat(segment.file).st_size
+        offset = max(begin, records.SEGMENT_HEADER_BYTES)
+        if segment.marker is None:
             if sealed and size > records.SEGMENT_HEADER_BYTES:
-                self._report(at.segment, 0, size)
-            return [], sealed
-        found: list[SpoolRecord] = []
-        while offset < size and budget > 0:
-            got, offset, good = self._read_run(at.segment, offset, size, budget)
-            found += got
-            budget -= sum(r.end.offset - r.position.offset for r in got)
+                self._report(number, 0, size)
+            return sealed
+        while offset < size:
+            run, good = self._run(segment, segment.marker, offset, size, want)
+            offset = run.end.offset
+            yield run
             if not good:
-                skipped = self._skip(at.segment, offset, size, sealed=sealed)
+                skipped = self._skip(segment, segment.marker, offset, size, sealed=sealed)
                 if skipped is None:
-                    return found, False
+                    return False
                 offset = skipped
-        return found, sealed and offset >= size
+                yield _Run(number, offset, b"", [], Position(number, offset))
+        return sealed
 
-    def _read_run(
-        self, number: int, offset: int, size: int, budget: int
-    ) -> tuple[list[SpoolRecord], int, bool]:
-        """Undamaged records from `offset`, where they end, and False if no whole record follows there."""
-        assert self._marker is not None
-        want = min(size - offset, max(min(budget, 64 * READ_BYTES), 65536))
-        data = os.pread(self._file, want, offset)
-        found: list[SpoolRecord] = []
-        at = 0
-        while at < len(data) and budget > 0:
-            length = records.whole_length(data, at, self._marker)
-            if length is None:
-                whole_header = len(data) - at >= records.RECORD_HEADER_BYTES
-                return (
-                    found,
-                    offset + at,
-                    not whole_header and offset + at + records.RECORD_HEADER_BYTES <= size,
-                )
-            if at + length > len(data):
-                if offset + at + length > size:
-                    return found, offset + at, False
-                if found:
-                    break  # the rest is for the next run
-                data = os.pread(self._file, length, offset)
-                if len(data) < length:
-                    return found, offset, False
-                continue
-            record = records.decode(data, at, length, Position(number, offset + at))
-            if record is None:
-                return found, offset + at, False
-            found.append(record)
-            at += length
-            budget -= length
-        return found, offset + at, True
+    def _run(self, segment: _Segment, marker: bytes, offset: int, size: int, want: int) -> tuple[_Run, bool]:
+        """Undamaged records from `offset` on, and False if no whole record follows them."""
+        data = os.pread(segment.file, min(size - offset, want), offset)
+        heads, used, missing = records.walk(data, marker)
+        if not heads and missing is not None and missing <= size - offset:
+            data = os.pread(segment.file, missing, offset)  # one record that is larger than a piece
+            heads, used, missing = records.walk(data, marker)
+            good = bool(heads)
+        else:
+            good = used == len(data) or (missing is not None and offset + used + missing <= size)
+        end = offset + used
+        return _Run(segment.number, offset, data, heads, Position(segment.number, end)), good
 
-    def _skip(self, number: int, offset: int, size: int, *, sealed: bool) -> int | None:
+    def _skip(self, segment: _Segment, marker: bytes, offset: int, size: int, *, sealed: bool) -> int | None:
         """Where reading goes on behind what cannot be read at `offset`; None: it may be in the making yet."""
-        assert self._marker is not None
+        number = segment.number
         if not sealed and self._looked == (number, offset, size):
             return None
         step = 8 * READ_BYTES
         position = offset + 1
         while position < size:
-            data = os.pread(self._file, min(step, size - position), position)
-            found = self._next_valid(data, position, size)
+            data = os.pread(segment.file, min(step, size - position), position)
+            found = self._next_valid(segment.file, marker, data, position, size)
             if found is not None:
                 self._report(number, offset, found)
                 return found
@@ -175,23 +227,51 @@ class SpoolReader:
         self._looked = (number, offset, size)
         return None
 
-    def _next_valid(self, data: bytes, base: int, size: int) -> int | None:
+    @staticmethod
+    def _next_valid(file: int, marker: bytes, data: bytes, base: int, size: int) -> int | None:
         """The first whole record whose marker lies in `data`, as an offset in the file."""
-        assert self._marker is not None
-        at = data.find(self._marker)
+        at = data.find(marker)
         while at >= 0:
-            head = os.pread(self._file, records.RECORD_HEADER_BYTES, base + at)
-            length = records.whole_length(head, 0, self._marker)
+            head = os.pread(file, records.RECORD_HEADER_BYTES, base + at)
+            length = records.whole_length(head, 0, marker)
             if length is not None and base + at + length <= size:
-                record = os.pread(self._file, length, base + at)
+                record = os.pread(file, length, base + at)
                 if len(record) == length and records.is_valid(record, 0, length):
                     return base + at
-            at = data.find(self._marker, at + 1)
+            at = data.find(marker, at + 1)
         return None
 
     def _report(self, number: int, begin: int, end: int) -> None:
-        self._corrupt += 1
+        if (number, begin) in self._reported:
+            return
+        self._reported.add((number, begin))
         log.error(
             "spool: %s holds %d unreadable bytes at offset %d: skipped",
             segments.path_of(self.folder, number).name, end - begin, begin,
         )  # fmt: skip
+
+
+def _extents(run: _Run) -> list[Extent]:
+    """What a run holds by pipeline."""
+    found: dict[int, list[int]] = {}
+    for head in run.heads:
+        known = found.get(head.pipeline_id)
+        if known is None:
+            found[head.pipeline_id] = [head.at, head.at + head.size, head.size, head.events, head.received_us]
+        else:
+            known[1] = head.at + head.size
+            known[2] += head.size
+            known[3] += head.events
+            if head.received_us < known[4]:
+                known[4] = head.received_us
+    return [
+        Extent(
+            pipeline_id,
+            Position(run.number, run.offset + begin),
+            Position(run.number, run.offset + end),
+            size_bytes,
+            events,
+            oldest_us,
+        )
+        for pipeline_id, (begin, end, size_bytes, events, oldest_us) in found.items()
+    ]

@@ -14,6 +14,7 @@ no body can pass for one.
 import mmap
 import struct
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import google_crc32c
 import orjson
@@ -27,6 +28,7 @@ MARKER_BYTES = 4
 _SEGMENT = struct.Struct("<8sI4sQ4x")
 _RECORD = struct.Struct("<IqiiIIB3x")  # what follows marker and CRC
 _CRC = struct.Struct("<I")
+_WHOLE = struct.Struct("<4sIIqiiIIB3x")  # a record's header from its marker on
 SEGMENT_HEADER_BYTES = _SEGMENT.size + _CRC.size
 RECORD_HEADER_BYTES = MARKER_BYTES + _CRC.size + _RECORD.size
 _PREFIX = MARKER_BYTES + _CRC.size
@@ -89,11 +91,42 @@ def is_valid(data: Buffer, at: int, size: int) -> bool:
     return bool(found == google_crc32c.value(data[at + _PREFIX : at + size]))
 
 
-def decode(data: Buffer, at: int, size: int, position: Position) -> SpoolRecord | None:
-    """The record in the `size` bytes at `at`, or None if they are damaged."""
-    if not is_valid(data, at, size):
-        return None
-    _, received_us, workspace_id, pipeline_id, events, extra, form = _RECORD.unpack_from(data, at + _PREFIX)
+class Head(NamedTuple):
+    """Where an undamaged record lies in what was read (`size` in bytes), and what its header says."""
+
+    at: int
+    size: int
+    received_us: int
+    pipeline_id: int
+    events: int
+
+
+def walk(data: bytes, marker: bytes) -> tuple[list[Head], int, int | None]:
+    """The undamaged records that `data` begins with, and where they end.
+
+    Third, how many bytes of the next record must be there to go on; None if no record follows.
+    """
+    heads: list[Head] = []
+    at, have = 0, len(data)
+    unpack, crc_of, header, prefix = _WHOLE.unpack_from, google_crc32c.value, RECORD_HEADER_BYTES, _PREFIX
+    while have - at >= header:
+        found, crc, length, received_us, _, pipeline_id, events, _, _ = unpack(data, at)
+        if found != marker or length >= MAX_RECORD_BYTES:
+            return heads, at, None
+        size = header + length
+        if at + size > have:
+            return heads, at, size
+        if crc != crc_of(data[at + prefix : at + size]):
+            return heads, at, None
+        heads.append(Head(at, size, received_us, pipeline_id, events))
+        at += size
+    return heads, at, header if at < have else None
+
+
+def decode(data: bytes, head: Head, position: Position) -> SpoolRecord | None:
+    """The record that `walk` found at `head`, or None if it is of a form that is not known here."""
+    at, size = head.at, head.size
+    _, _, _, received_us, workspace_id, pipeline_id, events, extra, form = _WHOLE.unpack_from(data, at)
     begin = at + RECORD_HEADER_BYTES
     if form not in _FORMS or begin + extra > at + size:
         return None

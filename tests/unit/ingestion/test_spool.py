@@ -134,6 +134,35 @@ def test_flipped_bits_cost_only_the_records_they_hit(
             assert reader.corrupt_records == 1
 
 
+@pytest.mark.parametrize("seed", range(2))
+def test_a_scan_tells_of_every_record_that_damage_left(
+    tmp_path: Path, seed: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL)
+    with SpoolWriter(tmp_path) as writer:
+        positions = [put(writer, body_of(i), pipeline_id=1 + i % 2) for i in range(6)]
+    [number] = numbers(tmp_path)
+    path = path_of(tmp_path, number)
+    whole = path.read_bytes()
+    for offset in range(positions[2].offset, positions[3].offset):
+        damaged = bytearray(whole)
+        damaged[offset] ^= 1 << (offset + seed * 3) % 8
+        path.write_bytes(damaged)
+        with SpoolReader(tmp_path) as reader:
+            found, at = [], START
+            while (scan := reader.scan(at, 1)).end > at:
+                found += scan.extents
+                at = scan.end
+            told = [
+                (e.pipeline_id, r.body)
+                for e in found
+                for r in reader.read(e.begin, 1 << 20, pipelines={e.pipeline_id}, end=e.end)
+            ]
+            left = [(1 + i % 2, body_of(i)) for i in (0, 1, 3, 4, 5)]
+            assert sorted(told) == sorted(left)
+            assert reader.corrupt_records == 1, "read and scan pass the same damage and count it once"
+
+
 def test_a_damaged_segment_header_costs_no_record(tmp_path: Path) -> None:
     with SpoolWriter(tmp_path) as writer:
         for i in range(3):
