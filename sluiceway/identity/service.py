@@ -134,6 +134,16 @@ def workspace(conn: sa.Connection, workspace_id: int) -> tuple[str, str, datetim
     return row.slug, row.name, row.created_at
 
 
+def find_workspace(conn: sa.Connection, slug: str | None) -> int | None:
+    """The workspace of this slug, the first one for None; None: there is none, or several have the slug."""
+    where = "w.slug = :slug" if slug is not None else "w.id = (SELECT min(id) FROM app.workspaces)"
+    rows = conn.execute(
+        sa.text(f"SELECT w.id FROM app.workspaces w WHERE {where} LIMIT 2"),  # noqa: S608  # our own text
+        {} if slug is None else {"slug": slug},
+    ).all()
+    return int(rows[0].id) if len(rows) == 1 else None
+
+
 def _check(email: str, name: str, password: str, role: MemberRole | str) -> MemberRole:
     problems: list[FieldError] = []
     if not _EMAIL.fullmatch(email.strip()):

@@ -17,6 +17,7 @@ import psycopg
 import sqlalchemy as sa
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from sluiceway.infra.envelope import Envelope
 from sluiceway.infra.keys import SecretKey
 
 
@@ -102,6 +103,11 @@ class Database:
         with self.engine(role).begin() as connection:
             set_identity(connection, workspace_id=workspace_id, user_id=user_id)
             yield connection
+
+    @cached_property
+    def envelope(self) -> Envelope:
+        """What seals the secrets that are kept in this database, and opens them."""
+        return Envelope.of(self._key)
 
     @cached_property
     def server(self) -> "Server":

@@ -58,9 +58,7 @@ class Envelope:
         data_key = self._unwrap(sealed, context)
         at = _HEAD.size + _WRAPPED
         try:
-            return AESGCM(data_key).decrypt(
-                sealed[at : at + _NONCE], sealed[at + _NONCE :], context.encode()
-            )
+            return AESGCM(data_key).decrypt(sealed[at : at + _NONCE], sealed[at + _NONCE :], context.encode())
         except InvalidTag:
             raise _cannot_open() from None
 

@@ -79,14 +79,6 @@ class Admission:
     key_limits: KeyLimits | None = None
 
 
-AccessName = tuple[bytes, str]
-
-
-def access_name(authorization: bytes, slug: str) -> AccessName:
-    """What an answer is kept under: the SHA-256 of the header, so that no key is, and the pipeline."""
-    return hashlib.sha256(authorization).digest(), slug
-
-
 class Lookup(Protocol):
     """Asks the database; blocks; called in a thread."""
 
@@ -191,6 +183,11 @@ Name = tuple[bytes, str]
 """Of an answer: the SHA-256 of an Authorization header, or `sender:` and a workspace; and a pipeline."""
 
 
+def access_name(authorization: bytes, slug: str) -> Name:
+    """What the answer for a key is kept under: not the key itself."""
+    return hashlib.sha256(authorization).digest(), slug
+
+
 class AccessCache:
     """For one event loop. `lookup` and `senders` run in a few threads of the cache's own.
 
@@ -217,7 +214,11 @@ class AccessCache:
 
     def known(self, authorization: bytes, slug: str) -> Admission | None:
         """The answer if it is fresh and good: the way of nearly every request."""
-        return self._fresh((hashlib.sha256(authorization).digest(), slug))
+        return self._fresh(access_name(authorization, slug))
+
+    def known_as(self, name: Name) -> Admission | None:
+        """`known` for a caller that keeps the `access_name` of what it asks for."""
+        return self._fresh(name)
 
     def known_sender(self, workspace: str | None, slug: str) -> Admission | None:
         """As `known`, for a request without a key; `workspace`: as its address names it."""
@@ -280,7 +281,8 @@ class AccessCache:
             answer = entry.answer
             if isinstance(answer, SluicewayError) or answer.key_id == key_id:
                 del self._entries[name]
-            elif secrets and answer.verifier is not None and answer.pipeline_id == pipeline_id:
+                continue
+            if secrets and answer.verifier is not None and answer.pipeline_id == pipeline_id:
                 del self._entries[name]
             elif (key_id is None and pipeline_id is None) or answer.pipeline_id == pipeline_id:
                 entry.at = min(entry.at, self._monotonic() - BEHIND_S - 0.001)
@@ -341,8 +343,8 @@ class AccessCache:
 
 
 def _sender(workspace: str | None) -> bytes:
-    # No SHA-256 begins so and is as short: a key's answer and a sender's never meet.
-    return b"sender:" if workspace is None else b"sender:" + workspace.encode()
+    # Longer than a SHA-256: a key's answer and a sender's never meet.
+    return b"sender:" + hashlib.sha256((workspace or "").encode()).digest()
 
 
 def bearer(authorization: bytes) -> str:

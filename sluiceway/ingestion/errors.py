@@ -3,6 +3,8 @@
 from sluiceway.kit.errors import (
     BadRequest,
     Conflict,
+    InvalidInput,
+    NotFound,
     SluicewayError,
     TooLarge,
     TooManyRequests,
@@ -140,3 +142,13 @@ class PipelineBacklogged(TooManyRequests):
 class LoaderBehind(Unavailable):
     code = "loader_behind"
     title = "The loader is too far behind"
+
+
+class InvalidSecret(InvalidInput):
+    code = "invalid_secret"
+    title = "The secret cannot be kept"
+
+
+class SecretNotFound(NotFound):
+    code = "secret_not_found"
+    title = "There is no such secret"
