@@ -1,56 +1,95 @@
-"""What Prometheus may know: this process's requests, the platform's figures, and the spool on this disk.
+"""What Prometheus may know: this node's processes, the platform's figures, and the spool on this disk.
 
 No tenant's names are in these: whoever reaches the port may read them. A pipeline's own figures are given
-only to its workspace's key (`pipeline_families`).
+only to its workspace's key (`pipeline_families`). Names and meanings are in `sluiceway.infra.metrics`.
 """
 
+import shutil
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
 import sqlalchemy as sa
-from prometheus_client import CollectorRegistry, Counter, Histogram, PlatformCollector, ProcessCollector
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from api.services import ApiServices
 from sluiceway.catalog.contracts import Pipeline
 from sluiceway.infra.database import Role
+from sluiceway.infra.metrics import (
+    REGISTRY,
+    counter,
+    counter_family,
+    gauge_family,
+    histogram,
+    tally_family,
+)
+from sluiceway.infra.reporting import Report, gather, read_reports
 from sluiceway.loading.overview import PipelineStatus
-
-_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 
 class HttpMetrics:
-    """One process's counters. Streams count when they end and are left out of the durations."""
+    """One application's counters. Streams count when they end and are left out of the durations."""
 
     def __init__(self, services: ApiServices) -> None:
+        self._services = services
         self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
-        PlatformCollector(registry=self.registry)
-        self._requests = Counter(
-            "sluiceway_http_requests",
-            "Answered requests, the event route's left out.",
-            ["method", "route", "status"],
-            registry=self.registry,
-        )
-        self._seconds = Histogram(
-            "sluiceway_http_request_seconds",
-            "Time until the answer begins.",
-            ["route"],
-            buckets=_BUCKETS,
-            registry=self.registry,
-        )
-        self.registry.register(PlatformFigures(services))
+        self._requests = counter("sluiceway_http_requests_total", self.registry)
+        self._seconds = histogram("sluiceway_http_request_seconds", self.registry)
+        self.registry.register(_Spool(services))
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
         self._requests.labels(method, route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
 
+    @property
+    def registries(self) -> tuple[CollectorRegistry, ...]:
+        """What this process counts."""
+        return (REGISTRY, self.registry)
 
-class PlatformFigures(Collector):
-    """Asked on every scrape: the database's totals, the spool's size, and what the event route counted."""
+    @property
+    def process(self) -> str:
+        return process_name(self._services)
+
+    def exposition(self) -> bytes:
+        """The node's processes and the platform's totals, as text."""
+        services = self._services
+        now = services.clock.now()
+        node = services.settings.node
+        reports = [r for r in read_reports(services.settings.home, node) if r.process != self.process]
+        families: dict[str, Metric] = {}
+        _merge(families, gather(self.registries), node, self.process)
+        for report in reports:
+            if not report.is_silent(now):
+                _merge(families, report.families, node, report.process)
+        rest = [*_node(services), *_ingest(services), *_processes(reports, self.process, node, now)]
+        return as_text([*families.values(), *rest, *_database(services)])
+
+
+def process_name(services: ApiServices) -> str:
+    """What this process is called in its node: `ingest` if it has the event route alone."""
+    return "ingest" if services.broker is None and services.spool is not None else "web"
+
+
+def as_text(families: Iterable[Metric]) -> bytes:
+    """Families in Prometheus' text format."""
+    registry = CollectorRegistry()
+    registry.register(_Families(list(families)))
+    return generate_latest(registry)
+
+
+class _Families(Collector):
+    def __init__(self, families: list[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> list[Metric]:
+        return self._families
+
+
+class _Spool(Collector):
+    """What the spool's writer counts in plain integers."""
 
     def __init__(self, services: ApiServices) -> None:
         self._services = services
@@ -59,24 +98,28 @@ class PlatformFigures(Collector):
         return ()
 
     def collect(self) -> Iterator[Metric]:
-        yield from _spool(self._services)
-        yield from _ingest(self._services)
-        yield from _database(self._services)
+        if self._services.spool is None:
+            return
+        stats = self._services.spool.stats
+        yield counter_family("sluiceway_spool_records_total", stats.records)
+        yield counter_family("sluiceway_spool_events_total", stats.events)
+        yield counter_family("sluiceway_spool_body_bytes_total", stats.body_bytes)
+        yield counter_family("sluiceway_spool_written_bytes_total", stats.bytes)
+        yield counter_family("sluiceway_spool_failures_total", stats.failures)
+        yield tally_family("sluiceway_spool_sync_seconds", stats.sync_s)
+        yield tally_family("sluiceway_spool_group_records", stats.group_records)
+        yield tally_family("sluiceway_spool_group_bytes", stats.group_bytes)
 
 
 def pipeline_families(found: Iterable[tuple[Pipeline, PipelineStatus]], now: datetime) -> Iterator[Metric]:
     """The figures of one workspace's pipelines."""
-    events = CounterMetricFamily("sluiceway_pipeline_events", "Events loaded.", labels=["pipeline"])
-    dead = CounterMetricFamily("sluiceway_pipeline_dead_letters", "Dead letters ever.", labels=["pipeline"])
-    twice = CounterMetricFamily("sluiceway_pipeline_duplicates", "Duplicates dropped.", labels=["pipeline"])
-    waiting = GaugeMetricFamily("sluiceway_pipeline_open_dead_letters", "Open or held.", labels=["pipeline"])
-    rate = GaugeMetricFamily("sluiceway_pipeline_rate", "Events a second.", labels=["pipeline"])
-    age = GaugeMetricFamily(
-        "sluiceway_pipeline_age_seconds", "Since the newest event was received.", labels=["pipeline"]
-    )
-    wait = GaugeMetricFamily(
-        "sluiceway_pipeline_load_wait_seconds", "Receipt to commit, newest batch.", labels=["pipeline"]
-    )
+    events = counter_family("sluiceway_pipeline_events_total")
+    dead = counter_family("sluiceway_pipeline_dead_letters_total")
+    twice = counter_family("sluiceway_pipeline_duplicates_total")
+    waiting = gauge_family("sluiceway_pipeline_open_dead_letters")
+    rate = gauge_family("sluiceway_pipeline_rate")
+    age = gauge_family("sluiceway_pipeline_age_seconds")
+    wait = gauge_family("sluiceway_pipeline_load_wait_seconds")
     for pipeline, status in found:
         label = [pipeline.slug]
         events.add_metric(label, status.events)
@@ -91,15 +134,27 @@ def pipeline_families(found: Iterable[tuple[Pipeline, PipelineStatus]], now: dat
     yield from (events, dead, twice, waiting, rate, age, wait)
 
 
-def _spool(services: ApiServices) -> Iterator[Metric]:
-    folder: Path = services.settings.spool_dir
+def _merge(families: dict[str, Metric], found: Iterable[Metric], node: str, process: str) -> None:
+    """Add the samples of a process; a family of several processes is one, as the format wants it."""
+    where = {"node": node, "process": process}
+    for family in found:
+        whole = families.get(family.name)
+        if whole is None:
+            whole = families[family.name] = Metric(family.name, family.documentation, family.type)
+        for sample in family.samples:
+            whole.add_sample(sample.name, {**where, **sample.labels}, sample.value)
+
+
+def _node(services: ApiServices) -> Iterator[Metric]:
+    settings = services.settings
+    folder: Path = settings.spool_dir
     sizes = [path.stat().st_size for path in _segments(folder)]
-    yield GaugeMetricFamily("sluiceway_spool_bytes", "Bytes in this node's spool.", value=sum(sizes))
-    yield GaugeMetricFamily("sluiceway_spool_segments", "Segments in this node's spool.", value=len(sizes))
-    limit = services.settings.spool_max_bytes
-    yield GaugeMetricFamily(
-        "sluiceway_spool_max_bytes", "Past this the event route answers 503.", value=limit
-    )
+    yield gauge_family("sluiceway_spool_bytes", sum(sizes))
+    yield gauge_family("sluiceway_spool_segments", len(sizes))
+    yield gauge_family("sluiceway_spool_max_bytes", settings.spool_max_bytes)
+    with suppress(OSError):  # the folder is not made yet
+        yield gauge_family("sluiceway_disk_free_bytes", shutil.disk_usage(settings.home).free)
+    yield gauge_family("sluiceway_disk_reserve_bytes", settings.disk_reserve_bytes)
 
 
 def _segments(folder: Path) -> list[Path]:
@@ -111,56 +166,53 @@ def _segments(folder: Path) -> list[Path]:
 
 def _ingest(services: ApiServices) -> Iterator[Metric]:
     counts = services.event_counts
-    if counts is not None:
-        requests = CounterMetricFamily(
-            "sluiceway_ingest_requests", "Answers of the event route, by code.", labels=["code"]
-        )
-        for code, count in sorted(counts.items()):
-            if code != "events":
-                requests.add_metric([code], count)
-        yield requests
-        yield CounterMetricFamily(
-            "sluiceway_ingest_events", "Events accepted.", value=counts.get("events", 0)
-        )
-    if services.spool is not None:
-        stats = services.spool.stats
-        for name, text, value in (
-            ("records", "Records written to the spool.", stats.records),
-            ("written_bytes", "Bytes written to the spool.", stats.bytes),
-            ("syncs", "Times the spool was made durable.", stats.syncs),
-            ("sync_seconds", "Spent making it durable.", stats.sync_seconds),
-            ("failures", "Failed writes.", stats.failures),
-        ):
-            yield CounterMetricFamily(f"sluiceway_spool_{name}", text, value=value)
+    if counts is None:
+        return
+    requests = counter_family("sluiceway_ingest_requests_total")
+    for code, count in sorted(counts.items()):
+        if code != "events":
+            requests.add_metric([code], count)
+    yield requests
+    yield counter_family("sluiceway_ingest_events_total", counts.get("events", 0))
+
+
+def _processes(reports: list[Report], own: str, node: str, now: datetime) -> Iterator[Metric]:
+    up = gauge_family("sluiceway_process_up")
+    age = gauge_family("sluiceway_process_report_age_seconds")
+    up.add_metric([node, own], 1)
+    age.add_metric([node, own], 0)
+    for report in reports:
+        up.add_metric([node, report.process], 0 if report.is_silent(now) else 1)
+        age.add_metric([node, report.process], report.age_s(now))
+    yield from (up, age)
 
 
 def _database(services: ApiServices) -> Iterator[Metric]:
-    up = GaugeMetricFamily("sluiceway_database_up", "Whether the database answers.")
     try:
         with services.database.transaction(Role.APP) as conn:
             row = conn.execute(sa.text("SELECT * FROM app.platform_figures()")).one()
+            oldest = conn.execute(sa.text("SELECT dirty_oldest FROM app.health_figures()")).scalar()
     except sa.exc.SQLAlchemyError:
-        up.add_metric([], 0)
-        yield up
+        yield gauge_family("sluiceway_database_up", 0)
         return
-    up.add_metric([], 1)
-    yield up
+    yield gauge_family("sluiceway_database_up", 1)
     now = services.clock.now()
-    for name, text, value in (
-        ("pipelines", "Active pipelines.", row.pipelines),
-        ("open_dead_letters", "Dead letters open or held.", row.open_dead_letters),
-        ("outbox_waiting", "Messages waiting in the outbox.", row.outbox_waiting),
-        ("outbox_oldest_seconds", "Age of the oldest waiting message.", _age(row.outbox_oldest, now)),
-        ("dirty_buckets", "Buckets that gold has to refresh.", row.dirty_buckets),
-        ("loader_last_batch_age_seconds", "Since the last batch.", _age(row.last_batch_at, now)),
+    for name, value in (
+        ("pipelines", row.pipelines),
+        ("open_dead_letters", row.open_dead_letters),
+        ("outbox_waiting", row.outbox_waiting),
+        ("outbox_oldest_seconds", _age(row.outbox_oldest, now)),
+        ("dirty_buckets", row.dirty_buckets),
+        ("gold_lag_seconds", _age(oldest, now)),
+        ("loader_last_batch_age_seconds", _age(row.last_batch_at, now)),
     ):
-        yield GaugeMetricFamily(f"sluiceway_{name}", text, value=value)
-    for name, text, value in (
-        ("loaded_events", "Events loaded.", row.events),
-        ("loaded_duplicates", "Duplicates dropped.", row.duplicates),
-        ("loaded_dead_letters", "Events that became dead letters.", row.dead_letters),
+        yield gauge_family(f"sluiceway_{name}", value)
+    for name, value in (
+        ("loaded_events", row.events),
+        ("loaded_duplicates", row.duplicates),
+        ("loaded_dead_letters", row.dead_letters),
     ):
-        yield CounterMetricFamily(f"sluiceway_{name}", text, value=value)
+        yield counter_family(f"sluiceway_{name}_total", value)
 
 
 def _age(at: datetime | None, now: datetime) -> float:

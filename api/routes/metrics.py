@@ -1,27 +1,17 @@
 """`/metrics` for Prometheus, at the root as is the custom."""
 
 from fastapi import APIRouter, Request, Response
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from prometheus_client.metrics_core import Metric
-from prometheus_client.registry import Collector
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from api.deps import Services, catalog
 from api.errors import problem_responses
-from api.metrics import HttpMetrics, pipeline_families
+from api.metrics import HttpMetrics, as_text, pipeline_families
 from api.security import identify
 from sluiceway.catalog.service import Catalog
 from sluiceway.identity.permissions import Permission
 from sluiceway.loading.overview import statuses
 
 router = APIRouter(tags=["operations"])
-
-
-class _Families(Collector):
-    def __init__(self, families: list[Metric]) -> None:
-        self._families = families
-
-    def collect(self) -> list[Metric]:
-        return self._families
 
 
 @router.get(
@@ -34,12 +24,12 @@ class _Families(Collector):
     },
 )
 def metrics(request: Request, services: Services) -> Response:
-    """This process, its spool and the platform's totals.
+    """This node's processes, its spool and the platform's totals.
 
     With a key of scope `read` (`Authorization: Bearer …`) also each pipeline of its workspace.
     """
     held: HttpMetrics = services.extra["metrics"]
-    text = generate_latest(held.registry)
+    text = held.exposition()
     if "authorization" in request.headers:
         caller = identify(request, services)
         caller.check(Permission.PIPELINE_READ)
@@ -47,8 +37,6 @@ def metrics(request: Request, services: Services) -> Response:
         with catalog(services, caller) as conn:
             pipelines = {p.id: p for p in Catalog().list(conn, caller.workspace_id)}
             known = statuses(conn, caller.workspace_id, now=now)
-        registry = CollectorRegistry()
         pairs = [(pipelines[key], status) for key, status in known.items() if key in pipelines]
-        registry.register(_Families(list(pipeline_families(pairs, now))))
-        text += generate_latest(registry)
+        text += as_text(pipeline_families(pairs, now))
     return Response(text, media_type=CONTENT_TYPE_LATEST)

@@ -58,6 +58,22 @@ def _name(text: str) -> str:
     return text
 
 
+def _some_of(*values: str) -> Callable[[str], tuple[str, ...]]:
+    def parse(text: str) -> tuple[str, ...]:
+        found = tuple(part.strip() for part in text.split(","))
+        if any(part not in values for part in found):
+            raise ValueError("one of " + ", ".join(values))
+        return found
+
+    return parse
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError("true or false")
+    return text.lower() == "true"
+
+
 def _directory(text: str) -> Path:
     return Path(text).expanduser().absolute()
 
@@ -184,6 +200,42 @@ SETTINGS: dict[str, Setting] = {
         _integer(1, 100000),
         "How many times faster than the clock the demo replays today's flights.",
     ),
+    "metrics_port": Setting(
+        "SLUICEWAY_METRICS_PORT",
+        None,
+        _integer(1, 65534),
+        "Port on which the loader serves its own Prometheus metrics, and the worker on the next one; default: only the web process's `/metrics`, which holds theirs as well.",
+    ),
+    "traces_exporter": Setting(
+        "OTEL_TRACES_EXPORTER",
+        None,
+        _some_of("otlp", "console", "none"),
+        "Where OpenTelemetry traces go; default: `otlp` if an endpoint is set, else nowhere. OpenTelemetry's other variables count too (docs/observability.md).",
+    ),
+    "otlp_endpoint": Setting(
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        None,
+        _url("http", "https"),
+        "Address of an OTLP/HTTP collector, to which `/v1/traces` is added; turns tracing on.",
+    ),
+    "otlp_traces_endpoint": Setting(
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+        None,
+        _url("http", "https"),
+        "The same for traces alone, taken as it is.",
+    ),
+    "otlp_protocol": Setting(
+        "OTEL_EXPORTER_OTLP_PROTOCOL",
+        "http/protobuf",
+        _one_of("http/protobuf"),
+        "How the collector is spoken to.",
+    ),
+    "otel_service_name": Setting(
+        "OTEL_SERVICE_NAME", "sluiceway", str, "`service.name` of the traces of every process."
+    ),
+    "otel_sdk_disabled": Setting(
+        "OTEL_SDK_DISABLED", "false", _boolean, "`true` turns tracing off whatever else is set."
+    ),
 }
 
 
@@ -213,6 +265,13 @@ class Settings:
     bronze_flush_s: int
     session_days: int
     demo_speed: int
+    metrics_port: int | None
+    traces_exporter: tuple[str, ...] | None
+    otlp_endpoint: str | None
+    otlp_traces_endpoint: str | None
+    otlp_protocol: str
+    otel_service_name: str
+    otel_sdk_disabled: bool
     database_url: str | None = field(default=None, repr=False)
     secret_key: str | None = field(default=None, repr=False)
     s3_access_key_id: str | None = field(default=None, repr=False)
@@ -221,6 +280,16 @@ class Settings:
     @property
     def spool_dir(self) -> Path:
         return self.home / "spool" / self.node
+
+    @property
+    def trace_exporters(self) -> tuple[str, ...]:
+        """Where traces go (`otlp`, `console`); empty: tracing is off."""
+        if self.otel_sdk_disabled:
+            return ()
+        chosen = self.traces_exporter
+        if chosen is None:
+            chosen = ("otlp",) if self.otlp_endpoint or self.otlp_traces_endpoint else ()
+        return tuple(exporter for exporter in dict.fromkeys(chosen) if exporter != "none")
 
     @property
     def embedded(self) -> bool:

@@ -1,10 +1,11 @@
 """What is committed to silver in one transaction, and what came of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal
 
 from sluiceway.catalog.contracts import Pipeline
+from sluiceway.infra.telemetry import Timeline
 from sluiceway.ingestion.contracts import Position
 from sluiceway.quality.contracts import GateVerdict, Verdict
 from sluiceway.transforms.contracts import Arrivals, Mapped
@@ -42,6 +43,8 @@ class PreparedBatch:
     cursor: CursorMove | None = None
     verdict: GateVerdict | None = None
     """The gate's, on all of `mapped.rows`, if it was asked ahead; it is asked again if any is a duplicate."""
+    timeline: Timeline = field(default_factory=Timeline, compare=False, repr=False)
+    """What its stages took, those of before included."""
 
     @property
     def size_bytes(self) -> int:

@@ -20,10 +20,11 @@ from sluiceway.catalog.contracts import Pipeline
 from sluiceway.infra.clock import Clock
 from sluiceway.infra.database import Database
 from sluiceway.ingestion.contracts import Position
+from sluiceway.kit.errors import SluicewayError
 from sluiceway.kit.faults import reach
 from sluiceway.quality.contracts import Gate, GateVerdict, Verdict
 from sluiceway.transforms.contracts import INDEX, Rejected
-from sluiceway.warehouse import letters, replacing, repository
+from sluiceway.warehouse import letters, replacing, repository, tracing
 from sluiceway.warehouse.contracts import EPOCH, CommittedBatch, PreparedBatch, Progress, Replaced, Span
 from sluiceway.warehouse.errors import CursorMoved, PipelineGone
 from sluiceway.warehouse.judgement import dead_letters, quarantine, released
@@ -79,8 +80,28 @@ class Warehouse:
         `also` is done in the same transaction. Raises `CursorMoved`, `PipelineGone`, and psycopg's errors;
         then nothing has happened.
         """
+        tracing.begin(batch)
+        try:
+            done = self._commit(connection, batch, also)
+        except Exception as error:
+            if not isinstance(error, SluicewayError):
+                tracing.failed(batch, error)
+            raise
+        if done is None:
+            return None
+        committed, judged = done
+        tracing.finished(batch, committed, judged.rejected)
+        return committed
+
+    def _commit(
+        self,
+        connection: Connection,
+        batch: PreparedBatch,
+        also: Callable[[Connection, Judged], None] | None,
+    ) -> tuple[CommittedBatch, Judged] | None:
         self.ensure_leaves(batch)
         reach("load.leaves_ready")
+        batch.timeline.enter("dedupe")
         with connection.transaction():
             repository.begin(connection, batch.pipeline.workspace_id, batch.pipeline.id)
             reach("load.locked")
@@ -88,6 +109,7 @@ class Warehouse:
             if state is None:
                 return None
             judged = self.judge(connection, batch)
+            batch.timeline.enter("commit")
             reach("load.judged")
             committed, series = self._write(connection, batch, judged, state.last_seq)
             if also is not None:
@@ -95,7 +117,7 @@ class Warehouse:
             reach("load.before_commit")
         reach("load.after_commit")
         self._series.remember(series)
-        return committed
+        return committed, judged
 
     def find_progress(self, connection: Connection, node: str) -> Progress:
         """How far a node's spool has been loaded."""
@@ -133,22 +155,38 @@ class Warehouse:
 
         `replacing` says which rows stay. Raises `PipelineGone` and psycopg's errors; then nothing happened.
         """
+        tracing.begin(batch)
+        try:
+            replaced, rejected = self._replace(connection, batch, span)
+        except Exception as error:
+            if not isinstance(error, SluicewayError):
+                tracing.failed(batch, error)
+            raise
+        tracing.finished(batch, replaced, rejected)
+        return replaced
+
+    def _replace(
+        self, connection: Connection, batch: PreparedBatch, span: Span
+    ) -> tuple[Replaced, list[Rejected]]:
         pipeline = batch.pipeline
         self.ensure_leaves(batch)
+        batch.timeline.enter("dedupe")
         with connection.transaction():
             repository.begin(connection, pipeline.workspace_id, pipeline.id)
             state = self._state(connection, batch)
             assert state is not None
             plan = replacing.plan(connection, batch, span)
+            batch.timeline.enter("gate")
             verdict = self.ask_gate(pipeline, plan.rows)
+            batch.timeline.enter("commit")
             self._record(connection, batch, verdict)
             if verdict.verdict == "hold":
-                return Replaced(None, "hold", 0, 0, 0, plan.duplicates, 0)
+                return Replaced(None, "hold", 0, 0, 0, plan.duplicates, 0), []
             rows, failed = quarantine(plan.rows, verdict)
             judged = Judged(rows, verdict, [*plan.rejected, *failed], plan.duplicates)
             replaced, series = self._swap(connection, batch, judged, plan.old, span, state.last_seq)
         self._series.remember(series)
-        return replaced
+        return replaced, judged.rejected
 
     def _swap(
         self,
@@ -176,7 +214,8 @@ class Warehouse:
         if len(times):
             moved = {**values, "min_event_time": times.min(), "max_event_time": times.max()}
             new = (last_seq + 1, last_seq + fresh) if fresh else None
-            text = announcement(pipeline, moved, self._clock.now(), new)
+            trace = tracing.traceparent(batch)
+            text = announcement(pipeline, moved, self._clock.now(), new, trace)
             repository.notify(connection, text)
         done = Replaced(
             values["batch_id"], judged.outcome, len(old), len(rows), values["samples"],
@@ -199,6 +238,8 @@ class Warehouse:
                 rows = rows.filter(~pl.col("event_id").is_in(list(known)))
         duplicates = mapped - len(rows)
         ahead = batch.verdict if duplicates == 0 else None
+        if ahead is None and batch.pipeline.spec.quality is not None:
+            batch.timeline.enter("gate")
         verdict = ahead or self.ask_gate(batch.pipeline, rows)
         if batch.origin == "retry":
             verdict = released(verdict)
@@ -306,7 +347,8 @@ class Warehouse:
                 repository.add_outbox(connection, pipeline.workspace_id, "gate.held", payload)
             if values["rows"]:
                 new = (values["first_seq"], values["last_seq"])
-                repository.notify(connection, announcement(pipeline, values, now, new))
+                trace = tracing.traceparent(batch)
+                repository.notify(connection, announcement(pipeline, values, now, new, trace))
 
     def mark_dirty(self, connection: Connection, pipeline: Pipeline, times: pl.Series) -> None:
         """Every gold bucket that `times` lie in is to be computed again."""
@@ -347,23 +389,30 @@ class Warehouse:
 
 
 def announcement(
-    pipeline: Pipeline, values: dict[str, Any], now: datetime, seqs: tuple[int, int] | None
+    pipeline: Pipeline,
+    values: dict[str, Any],
+    now: datetime,
+    seqs: tuple[int, int] | None,
+    trace: str | None = None,
 ) -> str:
-    """The notification of new rows, as JSON of less than 7 kB. `seqs`: first and last new one, if any is."""
-    return orjson.dumps(
-        {
-            "t": "batch",
-            "w": pipeline.workspace_id,
-            "p": pipeline.id,
-            "s": pipeline.slug,
-            "seq": seqs,
-            "n": values["rows"],
-            "min": values["min_event_time"],
-            "max": values["max_event_time"],
-            "at": now,
-        },
-        option=orjson.OPT_UTC_Z,
-    ).decode()
+    """The notification of new rows, as JSON of less than 7 kB. `seqs`: first and last new one, if any is.
+
+    `trace`: the batch's `traceparent`, if it is traced.
+    """
+    told = {
+        "t": "batch",
+        "w": pipeline.workspace_id,
+        "p": pipeline.id,
+        "s": pipeline.slug,
+        "seq": seqs,
+        "n": values["rows"],
+        "min": values["min_event_time"],
+        "max": values["max_event_time"],
+        "at": now,
+    }
+    if trace is not None:
+        told["tp"] = trace
+    return orjson.dumps(told, option=orjson.OPT_UTC_Z).decode()
 
 
 def _batch_values(batch: PreparedBatch, judged: Judged, seqs: npt.NDArray[np.int64]) -> dict[str, Any]:

@@ -21,11 +21,13 @@ from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import IO
 
+from sluiceway.infra.metrics import Tally
 from sluiceway.ingestion.contracts import Done, Form, Outcome, Position
 from sluiceway.ingestion.errors import SpoolClosed, SpoolLocked, SpoolWriteFailed
 from sluiceway.ingestion.spool import records, segments
 from sluiceway.ingestion.spool.doorbell import Bell
 from sluiceway.ingestion.spool.gauge import DiskGauge
+from sluiceway.ingestion.tracing import Group
 from sluiceway.kit.errors import SluicewayError
 from sluiceway.kit.faults import reach
 
@@ -62,7 +64,10 @@ class WriterStats:
     syncs: int = 0
     failures: int = 0
     cut_bytes: int = 0
-    sync_seconds: float = field(default=0.0)
+    body_bytes: int = 0
+    sync_s: Tally = field(default_factory=lambda: Tally("sluiceway_spool_sync_seconds"))
+    group_records: Tally = field(default_factory=lambda: Tally("sluiceway_spool_group_records"))
+    group_bytes: Tally = field(default_factory=lambda: Tally("sluiceway_spool_group_bytes"))
 
 
 class SpoolWriter:
@@ -84,6 +89,8 @@ class SpoolWriter:
     ) -> None:
         self.folder = folder
         self.stats = WriterStats()
+        self.on_group: Callable[[Group], None] | None = None
+        """Told in the writer's thread of every group that is durable; only tracing wants to know."""
         self._segment_bytes = segment_bytes
         self._files = files or segments.FileOps()
         self._now_s = now_s
@@ -288,6 +295,7 @@ class SpoolWriter:
             return [self._abandon(None)] * len(group)
         self.stats.records += len(group)
         self.stats.events += sum(p.events for p in group)
+        self.stats.body_bytes += sum(len(p.body) for p in group)
         self._bell.ring()
         return positions
 
@@ -299,12 +307,10 @@ class SpoolWriter:
         while rest:
             rest = rest[self._files.write(self._descriptor, rest) :]
         reach("spool.after_write")
-        began = time.perf_counter()
+        began_ns = time.perf_counter_ns()
         self._files.sync(self._descriptor)
         reach("spool.after_sync")
-        self.stats.sync_seconds += time.perf_counter() - began
-        self.stats.syncs += 1
-        self.stats.bytes += len(data)
+        self._count(len(pieces) // 2, len(data), time.perf_counter_ns() - began_ns)
         positions = []
         at = self._offset
         for index in range(0, len(pieces), 2):
@@ -313,6 +319,17 @@ class SpoolWriter:
         self._offset = at
         self._gauge.add(len(data))
         return positions
+
+    def _count(self, count: int, size_bytes: int, sync_ns: int) -> None:
+        stats = self.stats
+        stats.syncs += 1
+        stats.bytes += size_bytes
+        stats.sync_s.observe(sync_ns / 1e9)
+        stats.group_records.observe(count)
+        stats.group_bytes.observe(size_bytes)
+        if self.on_group is not None:
+            begin = self._offset
+            self.on_group(Group(self._number, begin, begin + size_bytes, count, sync_ns, time.time_ns()))
 
     def _roll(self) -> None:
         """Begin the next segment; it is in the folder for good before a record goes into it."""

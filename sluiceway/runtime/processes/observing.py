@@ -1,0 +1,77 @@
+"""How a process shows what it does: its reports, its own port for Prometheus, its traces.
+
+Belongs here: starting and ending these for each kind of process. Not here: figures and spans themselves.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING
+
+from prometheus_client import start_http_server
+
+from sluiceway.infra import telemetry
+from sluiceway.infra.database import Database, Role
+from sluiceway.infra.metrics import REGISTRY
+from sluiceway.infra.reporting import Reporter, State
+from sluiceway.infra.settings import Settings
+
+if TYPE_CHECKING:
+    from api.app import Lifespan
+    from api.metrics import HttpMetrics
+
+log = logging.getLogger(__name__)
+
+# Of the loader; the worker's is the next one, so that one setting does for both.
+_PORTS = {"loader": 0, "worker": 1}
+
+
+@contextmanager
+def observed(settings: Settings, process: str, database: Database, state: State = dict) -> Iterator[None]:
+    """Everything for a process without a web server, while the block runs."""
+    telemetry.configure(settings, process)
+    close_port = serve_metrics(settings, process)
+    reporter = Reporter(settings, process, database, state=state)
+    reporter.start()
+    try:
+        yield
+    finally:
+        reporter.stop()
+        close_port()
+        telemetry.close()
+
+
+def observed_web(settings: Settings, database: Database, held: "HttpMetrics") -> "Lifespan":
+    """The same as a lifespan of a web or ingest process, which has `/metrics` already.
+
+    Tracing is configured before, when the application is built: its parts differ with it.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_app: object) -> AsyncIterator[None]:
+        reporter = Reporter(settings, held.process, database, role=Role.APP, registries=held.registries)
+        reporter.start()
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(reporter.stop)
+            await asyncio.to_thread(telemetry.close)
+
+    return lifespan
+
+
+def serve_metrics(settings: Settings, process: str) -> Callable[[], None]:
+    """Serve this process's registry on its port, if one is set; returns what ends it. Raises OSError."""
+    if settings.metrics_port is None:
+        return lambda: None
+    port = settings.metrics_port + _PORTS[process]
+    server, thread = start_http_server(port, settings.host, REGISTRY)
+    log.info("metrics of the %s: http://%s:%d/metrics", process, settings.host, port)
+
+    def close() -> None:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+    return close
