@@ -1,60 +1,49 @@
-"""The event route, `POST /v1/pipelines/{pipeline}/events`, on plain ASGI: the one route that must be fast.
+"""The event route, `/v1/pipelines/{pipeline}/events`, on plain ASGI: the one route that must be fast.
 
-Belongs here: HTTP in and out of it, its limits, the order of its checks. Not here: who may send
-(`ingestion.access`), what a body must be (`ingestion.bodies`), what durable means (`ingestion.spool`).
+Belongs here: the order of its checks, its answers. Not here: who may send (`ingestion.access`), senders'
+signatures (`ingestion.senders`), rates and high-water marks (`ingestion.limits`), taking a body in
+(`api.event_bodies`), what a body must be (`ingestion.bodies`), what durable means (`ingestion.spool`), the
+short way of plain requests (`api.event_protocol`).
 """
 
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
+from api.connection_guard import raw_problem
+from api.event_bodies import ClientGone, Held, InFlight, Limits, read_body
+from api.event_heads import PlainHead
 from api.problems import MEDIA_TYPE, problem_document
-from api.stepping import Step
 from sluiceway.infra.clock import Clock, SystemClock
 from sluiceway.infra.database import Database
 from sluiceway.infra.settings import Settings
 from sluiceway.ingestion.access import AccessCache, Admission, ChangeListener, DatabaseLookup
 from sluiceway.ingestion.bodies import inspect, is_ndjson
-from sluiceway.ingestion.compression import decompress, known_encoding, too_large
-from sluiceway.ingestion.contracts import Form, LogWriter
-from sluiceway.ingestion.errors import BodyTimeout, TooMuchInFlight
+from sluiceway.ingestion.compression import decompress, known_encoding
+from sluiceway.ingestion.contracts import Form, LogWriter, Outcome, Position
+from sluiceway.ingestion.errors import BodyTimeout
 from sluiceway.kit.errors import BadRequest, NotFound, SluicewayError
-from sluiceway.kit.ids import token
+from sluiceway.kit.ids import uuid7
 
 log = logging.getLogger("sluiceway.api")
+
+__all__ = ["EventRoute", "Limits", "event_app"]
 
 _PREFIX = "/v1/pipelines/"
 _SUFFIX = "/events"
 _IN_THREAD_BYTES = 1024 * 1024
-MAX_IN_FLIGHT_BYTES = 256 * 1024 * 1024
-BODY_TIMEOUT_S = 30.0
+_NOTHING = b'{"accepted":0}'
 
 
 class MethodNotAllowed(SluicewayError):
     code = "method_not_allowed"
     status = 405
     title = "This method is not offered here"
-
-
-class _ClientGone(Exception):
-    """The client hung up: there is nobody to answer."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """`body_bytes` and `event_bytes` count decompressed bytes; `in_flight_bytes` all bodies that one process
-    holds at a time. `silence_s`: the longest wait for the next part of a body."""
-
-    body_bytes: int
-    event_bytes: int
-    in_flight_bytes: int = MAX_IN_FLIGHT_BYTES
-    silence_s: float = BODY_TIMEOUT_S
 
 
 def event_app(
@@ -88,12 +77,12 @@ class EventRoute:
         self._node = node.encode()
         self._limits = limits
         self._database = database
-        self._in_flight = 0
+        self._in_flight = InFlight(limits.in_flight_bytes)
 
     @property
     def in_flight_bytes(self) -> int:
         """Bytes of bodies held just now."""
-        return self._in_flight
+        return self._in_flight.total
 
     @asynccontextmanager
     async def lifespan(self, _app: object = None) -> AsyncIterator[None]:
@@ -115,10 +104,10 @@ class EventRoute:
         except SluicewayError as error:
             self.counts[error.code] += 1
             await _send_problem(send, error)
-        except _ClientGone:
+        except ClientGone:
             self.counts["client_gone"] += 1
         except Exception:
-            request_id = token(12)
+            request_id = uuid7().hex
             log.exception("request %s failed", request_id)
             self.counts["internal"] += 1
             told = SluicewayError(f"Something went wrong; the log has it as request {request_id}.")
@@ -126,17 +115,60 @@ class EventRoute:
         else:
             self.counts["accepted"] += 1
             self.counts["events"] += events
-            await send(
-                {
-                    "type": "http.response.start",
-                    "status": 202,
-                    "headers": [
-                        (b"content-type", b"application/json"),
-                        (b"content-length", b"%d" % len(answer)),
-                    ],
-                }
+            await _send(send, 202, b"application/json", answer)
+
+    def take_plain(self, head: PlainHead, body: bytes, answer: Callable[[bytes], None]) -> bool:
+        """Take a plain request here and now; `answer` gets the HTTP answer when the disk has spoken.
+
+        False: nothing was done, and the request has to go the ordinary way: there is something against it, or
+        something to wait for first.
+        """
+        admission = self._access.known_as(head.name)
+        if admission is None or self._spool.refusal is not None:
+            return False
+        size = len(body)
+        pipeline_id = admission.pipeline_id
+        limits = self._limits
+        if size > limits.body_bytes or not self._in_flight.has_room(pipeline_id, size):
+            return False
+        try:
+            form, events = inspect(body, ndjson=head.ndjson, max_event_bytes=limits.event_bytes)
+            if events == 0:
+                return False
+            self._spool.submit(
+                workspace_id=admission.workspace_id,
+                pipeline_id=pipeline_id,
+                form=form,
+                events=events,
+                body=body,
+                done=partial(self._plain_done, answer, pipeline_id, size, events),
+                headers=_kept(head.headers, admission) if admission.headers else None,
             )
-            await send({"type": "http.response.body", "body": answer})
+        except SluicewayError:
+            return False
+        self._in_flight.hold(pipeline_id, size)
+        return True
+
+    def _plain_done(
+        self, answer: Callable[[bytes], None], pipeline_id: int, size: int, events: int, outcome: Outcome
+    ) -> None:
+        self._in_flight.let_go(pipeline_id, size)
+        if isinstance(outcome, Position):
+            self.counts["accepted"] += 1
+            self.counts["events"] += events
+            told = self._accepted(events, outcome)
+            answer(
+                b"HTTP/1.1 202 Accepted\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
+                % (len(told), told)
+            )
+        else:
+            self.counts[outcome.code] += 1
+            answer(raw_problem(outcome, []))
+
+    def _accepted(self, events: int, position: Position) -> bytes:
+        return b'{"accepted":%d,"position":"%b-%d-%d"}' % (
+            events, self._node, position.segment, position.offset,
+        )  # fmt: skip
 
     async def _take(self, scope: Scope, receive: Receive) -> tuple[int, bytes]:
         """Check the request in the order that tells a stranger least, then make its events durable."""
@@ -150,12 +182,16 @@ class EventRoute:
             raise refusal.with_traceback(None)
         ndjson = _is_ndjson(content_type)
         encoding = known_encoding(content_encoding.decode("latin-1")) if content_encoding else None
-        held = _Held(self)
+        held = Held(self._in_flight, admission.pipeline_id)
+        limits = self._limits
         try:
-            body = await self._body(receive, content_length, held)
-            form, events, body = await self._inspect(body, encoding, ndjson, held)
+            body = await read_body(receive, content_length, limits.body_bytes, limits, held)
+            if encoding is not None:
+                body = await asyncio.to_thread(decompress, body, encoding, limits.body_bytes)
+                held.add(len(body))
+            form, events = await self._inspect(body, ndjson)
             if events == 0:
-                return 0, b'{"accepted":0}'
+                return 0, _NOTHING
             position = await self._spool.append(
                 workspace_id=admission.workspace_id,
                 pipeline_id=admission.pipeline_id,
@@ -166,87 +202,11 @@ class EventRoute:
             )
         finally:
             held.release()
-        return events, b'{"accepted":%d,"position":"%s-%d-%d"}' % (
-            events, self._node, position.segment, position.offset,
-        )  # fmt: skip
+        return events, self._accepted(events, position)
 
-    async def _body(self, receive: Receive, content_length: bytes, held: "_Held") -> bytes:
-        """The whole body as sent. Raises `BodyTooLarge`, `TooMuchInFlight`, `BodyTimeout`."""
-        limit = self._limits.body_bytes
-        if len(content_length) > 3 and int(content_length) > limit:
-            raise too_large(limit)
-        # Nearly always the body is there already: then there is nothing to wait for, and no timer to set.
-        first = Step(receive())
-        message = first.result or await self._receive(first)
-        if message["type"] == "http.disconnect":
-            raise _ClientGone
-        body: bytes = message.get("body", b"")
-        held.add(len(body))
-        if not message.get("more_body", False):
-            if len(body) > limit:
-                raise too_large(limit)
-            return body
-        parts = [body]
-        size = len(body)
-        while message.get("more_body", False):
-            message = await self._receive(receive())
-            if message["type"] == "http.disconnect":
-                raise _ClientGone
-            part = message.get("body", b"")
-            parts.append(part)
-            size += len(part)
-            if size > limit:
-                raise too_large(limit)
-            held.add(len(part))
-        return b"".join(parts)
-
-    async def _receive(self, coming: Awaitable[Message]) -> Message:
-        try:
-            async with asyncio.timeout(self._limits.silence_s):
-                return await coming
-        except TimeoutError:
-            raise BodyTimeout("The rest of the body did not come.", retry_after_s=1) from None
-
-    async def _inspect(
-        self, body: bytes, encoding: str | None, ndjson: bool, held: "_Held"
-    ) -> tuple[Form, int, bytes]:
-        limits = self._limits
-        if encoding is not None:
-            body = await asyncio.to_thread(decompress, body, encoding, limits.body_bytes)
-            held.add(len(body))
-        if len(body) > _IN_THREAD_BYTES:
-            form, events = await asyncio.to_thread(
-                inspect, body, ndjson=ndjson, max_event_bytes=limits.event_bytes
-            )
-        else:
-            form, events = inspect(body, ndjson=ndjson, max_event_bytes=limits.event_bytes)
-        return form, events, body
-
-    def hold(self, size: int) -> None:
-        """Count bytes in. Raises `TooMuchInFlight`."""
-        if self._in_flight + size > self._limits.in_flight_bytes and self._in_flight > 0:
-            raise TooMuchInFlight("Too much is on its way in; send this again.", retry_after_s=1)
-        self._in_flight += size
-
-    def let_go(self, size: int) -> None:
-        self._in_flight -= size
-
-
-class _Held:
-    """The bytes that one request holds."""
-
-    __slots__ = ("_route", "_size")
-
-    def __init__(self, route: EventRoute) -> None:
-        self._route = route
-        self._size = 0
-
-    def add(self, size: int) -> None:
-        self._route.hold(size)
-        self._size += size
-
-    def release(self) -> None:
-        self._route.let_go(self._size)
+    async def _inspect(self, body: bytes, ndjson: bool) -> tuple[Form, int]:
+        look = partial(inspect, body, ndjson=ndjson, max_event_bytes=self._limits.event_bytes)
+        return await asyncio.to_thread(look) if len(body) > _IN_THREAD_BYTES else look()
 
 
 def _slug(scope: Scope) -> str:
@@ -280,7 +240,7 @@ def _head(headers: list[tuple[bytes, bytes]]) -> tuple[bytes, bytes, bytes, byte
     return authorization, content_type, content_encoding, content_length
 
 
-def _kept(headers: list[tuple[bytes, bytes]], admission: Admission) -> dict[str, str]:
+def _kept(headers: Iterable[tuple[bytes, bytes]], admission: Admission) -> dict[str, str]:
     """The headers that the pipeline's paths read."""
     return {
         name.decode("latin-1"): value.decode("latin-1")
@@ -290,12 +250,20 @@ def _kept(headers: list[tuple[bytes, bytes]], admission: Admission) -> dict[str,
 
 
 async def _send_problem(send: Send, error: SluicewayError, request_id: str | None = None) -> None:
-    body, extra = problem_document(error, request_id=request_id)
-    headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", b"%d" % len(body))]
-    headers += [(name.lower().encode(), value.encode()) for name, value in extra.items()]
+    found = request_id or uuid7().hex
+    body, extra = problem_document(error, request_id=found)
+    headers = [(name.lower().encode(), value.encode()) for name, value in extra.items()]
+    headers.append((b"x-request-id", found.encode()))
     if isinstance(error, MethodNotAllowed):
         headers.append((b"allow", b"POST"))
     if isinstance(error, BodyTimeout):
         headers.append((b"connection", b"close"))
-    await send({"type": "http.response.start", "status": error.status, "headers": headers})
+    await _send(send, error.status, MEDIA_TYPE.encode(), body, headers)
+
+
+async def _send(
+    send: Send, status: int, media_type: bytes, body: bytes, headers: Iterable[tuple[bytes, bytes]] = ()
+) -> None:
+    own = [(b"content-type", media_type), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": status, "headers": [*own, *headers]})
     await send({"type": "http.response.body", "body": body})

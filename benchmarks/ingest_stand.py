@@ -137,8 +137,10 @@ def serve(kind: str, port: int) -> None:
 
     app: Any = echo
     spool = None
+    http: Any = "httptools"
     if kind == "events":
         from api.app import create_app
+        from api.event_protocol import protocol_for
         from api.events import event_app
         from api.services import ApiServices
         from sluiceway.infra.connect import open_database
@@ -153,8 +155,9 @@ def serve(kind: str, port: int) -> None:
         events = event_app(settings, spool, database)
         services = ApiServices(settings=settings, database=database, key=key, spool=spool)
         app = create_app(services, {"ingest"}, events=events, lifespans=[events.lifespan])
+        http = protocol_for(events)
     config = uvicorn.Config(
-        app, host="127.0.0.1", port=port, loop="uvloop", http="httptools",
+        app, host="127.0.0.1", port=port, loop="uvloop", http=http,
         access_log=False, server_header=False, date_header=False,
         log_level="warning", timeout_graceful_shutdown=2,
     )  # fmt: skip

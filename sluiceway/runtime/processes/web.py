@@ -16,6 +16,8 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from api.app import ALL_PARTS, Lifespan, Part, create_app
+from api.connection_guard import GuardedProtocol
+from api.event_protocol import protocol_for
 from api.events import EventRoute, event_app
 from api.services import ApiServices
 from sluiceway.infra.connect import open_database
@@ -56,8 +58,13 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def build(settings: Settings, parts: frozenset[Part] = ALL_PARTS) -> tuple[ASGIApp, ApiServices]:
-    """The application for `parts` and what it works with. Raises `SpoolLocked` if another process has it."""
+def build(
+    settings: Settings, parts: frozenset[Part] = ALL_PARTS
+) -> tuple[ASGIApp, ApiServices, type[GuardedProtocol]]:
+    """The application for `parts`, what it works with, and the protocol to serve it with.
+
+    Raises `SpoolLocked` if another process has the spool.
+    """
     key = load_secret_key(settings)
     database = open_database(settings, key, pool_size=POOL_SIZE)
     services = ApiServices(settings=settings, database=database, key=key)
@@ -80,18 +87,19 @@ def build(settings: Settings, parts: frozenset[Part] = ALL_PARTS) -> tuple[ASGIA
         pages, lifespan = _pages(settings)
         lifespans.append(lifespan)
     lifespans.append(_threads)
-    return create_app(services, parts, events=events, pages=pages, lifespans=lifespans), services
+    app = create_app(services, parts, events=events, pages=pages, lifespans=lifespans)
+    return app, services, protocol_for(events)
 
 
 def main(settings: Settings, parts: frozenset[Part] = ALL_PARTS) -> int:
     """Serve until SIGTERM or SIGINT, then stop within `GRACE_S`; open streams end at once."""
-    app, services = build(settings, parts)
+    app, services, protocol = build(settings, parts)
     config = uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http="httptools",
+        http=protocol,
         ws="websockets-sansio",
         lifespan="on",
         access_log=False,

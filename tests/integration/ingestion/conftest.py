@@ -8,11 +8,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 import uvicorn
 
+from api.connection_guard import GuardLimits
+from api.event_protocol import protocol_for
 from api.events import EventRoute, Limits, event_app
 from sluiceway.identity.keys import create_key
 from sluiceway.infra.database import Database, Role
@@ -74,9 +77,10 @@ def make_keys(database: Database) -> dict[str, str]:
 
 @dataclass
 class _Server:
-    """uvicorn in a thread of this process."""
+    """uvicorn in a thread of this process, with a protocol class or the name of one of its own."""
 
     app: EventRoute
+    http: Any
 
     def __post_init__(self) -> None:
         self.socket = socket.socket()
@@ -88,7 +92,10 @@ class _Server:
         assert self.ready.wait(10)
 
     async def _serve(self) -> None:
-        config = uvicorn.Config(self.app, lifespan="off", log_config=None, timeout_graceful_shutdown=1)
+        config = uvicorn.Config(
+            self.app, lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=1,
+            loop="uvloop", http=self.http,
+        )  # fmt: skip
         self.server = uvicorn.Server(config)
         self.server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
         async with self.app.lifespan():
@@ -108,7 +115,19 @@ Serve = Callable[..., Running]
 
 
 @pytest.fixture
-def serve(database: Database, settings: Settings) -> Iterator[Serve]:
+def guard() -> GuardLimits:
+    """The limits of connections."""
+    return GuardLimits()
+
+
+@pytest.fixture(params=["plain", "ordinary"])
+def way(request: pytest.FixtureRequest) -> str:
+    """Whether plain requests are taken by the protocol, or all go through ASGI."""
+    return str(request.param)
+
+
+@pytest.fixture
+def serve(database: Database, settings: Settings, way: str, guard: GuardLimits) -> Iterator[Serve]:
     """Start the route; keyword arguments change its limits, `spool` replaces the writer."""
     apply_pipeline(database, 1, FLIGHTS)
     apply_pipeline(database, 1, ORDERS)
@@ -120,7 +139,8 @@ def serve(database: Database, settings: Settings) -> Iterator[Serve]:
         found = Limits(settings.max_body_bytes, settings.max_event_bytes)
         found = dataclasses.replace(found, **limits)  # type: ignore[arg-type]
         route = event_app(settings, writer, database, limits=found)
-        server = _Server(route)
+        protocol = protocol_for(route if way == "plain" else None, guard)
+        server = _Server(route, protocol)
         url = f"http://127.0.0.1:{server.port}"
         client = httpx.Client(base_url=url, timeout=20)
         stops.extend([writer.close, server.stop, client.close])
