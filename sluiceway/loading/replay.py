@@ -81,7 +81,7 @@ def replay_day(
     transform = Transform(pipeline.spec, max_event_bytes=max_event_bytes)
     found = _Day()
     for records in lake.read_bronze(pipeline, day):
-        found.add(*map_arrivals(transform, _arrivals(records), now))
+        found.add(*map_arrivals(transform, arrivals_of_bronze(records), now))
     if not found.payloads:
         return ReplayResult(pipeline.slug, day, 0, 0, 0, 0, 0, 0, "pass", None)
     arrivals, mapped = found.whole()
@@ -103,7 +103,8 @@ def replay_day(
     )
 
 
-def _arrivals(records: pa.RecordBatch) -> Arrivals:
+def arrivals_of_bronze(records: pa.RecordBatch) -> Arrivals:
+    """The events of some rows of bronze, in their order."""
     columns = [records[name].to_pylist() for name in ("node", "segment", "offset", "index")]
     positions = [f"{n}/{s}/{o}/{i}" for n, s, o, i in zip(*columns, strict=True)]
     received = records["received_at"].cast(pa.int64()).to_pylist()
