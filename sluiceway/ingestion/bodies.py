@@ -13,11 +13,13 @@ from sluiceway.ingestion.errors import (
     EventTooLarge,
     InvalidEncoding,
     MalformedBody,
+    MalformedForm,
     NestedTooDeep,
     NotAnEvent,
     UnknownMediaType,
 )
 from sluiceway.kit.errors import SluicewayError
+from sluiceway.kit.forms import FORM_TYPE, form_pairs, looks_like_json, media_type
 
 NDJSON_TYPES = frozenset(
     {
@@ -56,15 +58,25 @@ def is_ndjson(content_type: str) -> bool:
     if media in ("", "application/json") or (media.startswith("application/") and media.endswith("+json")):
         return False
     raise UnknownMediaType(
-        "Send application/json (an object or an array) or application/x-ndjson (an object a line)."
+        "Send application/json (an object or an array), application/x-ndjson (an object a line) or"
+        f" {FORM_TYPE} (one event)."
     )
 
 
-def inspect(body: bytes, *, ndjson: bool, max_event_bytes: int) -> tuple[Form, int]:
+def is_form(content_type: str) -> bool:
+    """Whether the media type is a form's: to be asked before `is_ndjson`. Its record keeps `content-type`."""
+    return media_type(content_type) == FORM_TYPE
+
+
+def inspect(body: bytes, *, ndjson: bool, max_event_bytes: int, form: bool = False) -> tuple[Form, int]:
     """The form of a whole body and how many events it holds (0 only for an empty array).
 
-    Raises `EmptyBody`, `InvalidEncoding`, `MalformedBody`, `NestedTooDeep`, `NotAnEvent`, `EventTooLarge`.
+    Raises `EmptyBody`, `InvalidEncoding`, `MalformedBody`, `NestedTooDeep`, `NotAnEvent`, `EventTooLarge`;
+    for a form also `MalformedForm` and, where it is JSON after all, `UnknownMediaType`.
     """
+    if form:
+        _check_form(body, max_event_bytes)
+        return Form.FORM, 1
     _check_utf8(body)
     if ndjson:
         return Form.NDJSON, _count_lines(body, max_event_bytes)
@@ -80,6 +92,21 @@ def inspect(body: bytes, *, ndjson: bool, max_event_bytes: int) -> tuple[Form, i
     except (msgspec.DecodeError, RecursionError) as error:
         raise _refusal(error) from None
     return Form.OBJECT, 1
+
+
+def _check_form(body: bytes, max_event_bytes: int) -> None:
+    if looks_like_json(body):
+        raise UnknownMediaType(
+            "The body looks like JSON but is said to be a form: send it with Content-Type: application/json."
+        )
+    if len(body) > max_event_bytes:
+        raise _event_too_large(max_event_bytes)
+    pairs = form_pairs(body)
+    if pairs is None:
+        raise MalformedForm("The form should be name=value pairs joined by '&', percent-encoded UTF-8.")
+    # A form without a value says nothing; and a text that some handshake has us sign is not an event.
+    if not any(value for _, value in pairs):
+        raise EmptyBody("The form holds no value.")
 
 
 def _count_lines(body: bytes, max_event_bytes: int) -> int:

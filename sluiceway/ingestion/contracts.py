@@ -30,11 +30,16 @@ START = Position(0, 0)
 
 
 class Form(IntEnum):
-    """How the body holds its events. In NDJSON a line of nothing but white space is no event."""
+    """How the body holds its events. In NDJSON a line of nothing but white space is no event.
+
+    A FORM (application/x-www-form-urlencoded) is one event; its record's headers have `content-type`, so that
+    who reads the bytes later, without the form, still knows what they are.
+    """
 
     OBJECT = 1
     ARRAY = 2
     NDJSON = 3
+    FORM = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +48,8 @@ class SpoolRecord:
 
     `position` is where it begins, `end` where the next record begins. `received_us`: microseconds since
     1970 UTC. `headers`: lower-case names, only those the pipeline's paths read. `events`: how many the body
-    holds, at least 1. `body`: decompressed, otherwise byte for byte as sent, valid JSON in valid UTF-8.
+    holds, at least 1. `body`: decompressed, otherwise byte for byte as sent: valid JSON in valid UTF-8, or a
+    form.
     """
 
     position: Position

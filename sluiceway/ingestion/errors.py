@@ -56,6 +56,11 @@ class MalformedBody(BadRequest):
     title = "The body is not valid JSON"
 
 
+class MalformedForm(BadRequest):
+    code = "malformed_form"
+    title = "The body is not a valid form"
+
+
 class InvalidEncoding(BadRequest):
     code = "invalid_utf8"
     title = "The body is not valid UTF-8"
@@ -84,6 +89,13 @@ class BrokenCompression(BadRequest):
 class BodyTooLarge(TooLarge):
     code = "body_too_large"
     title = "The body is too large"
+
+
+class CompressionRatio(TooLarge):
+    """A compressed bomb, or as good as one."""
+
+    code = "compression_ratio"
+    title = "The body grows too much when decompressed"
 
 
 class EventTooLarge(TooLarge):

@@ -16,7 +16,7 @@ from sluiceway.catalog.contracts import FieldType
 from sluiceway.transforms.contracts import Arrivals
 from sluiceway.transforms.paths import Path
 from sluiceway.transforms.plan import FUTURE_LIMIT_US, MAX_ID_BYTES, FieldPlan, Plan
-from sluiceway.transforms.single import join_id
+from sluiceway.transforms.single import given_id, join_id, of_event
 from sluiceway.transforms.values import INT64_MAX, INT64_MIN, NUMBER_MAX, Mismatch, to_text, to_timestamp
 
 _Int64 = Annotated[int, msgspec.Meta(ge=INT64_MIN, le=INT64_MAX)]
@@ -114,11 +114,26 @@ class BulkMapper:
     def _ids(
         self, raw: dict[Path, list[Any]], arrivals: Arrivals, index: list[int], bad: set[int]
     ) -> list[str]:
-        if not self._plan.id_paths:
+        plan = self._plan
+        if not plan.id_paths:
+            if any(arrivals.headers):
+                return [
+                    given_id(arrivals.headers[i], arrivals.positions[i], arrivals.payloads[i]) for i in index
+                ]
             return [arrivals.positions[i].replace("/", "-") for i in index]
-        parts = [_texts(raw[path], bad) for path in self._plan.id_paths]
+        missing: set[int] = bad if plan.id_given else set()
+        parts = [_texts(raw[path], missing) for path in plan.id_paths]
+        if plan.id_of_request:
+            parts[-1] = [
+                of_event(text, arrivals.positions[i]) for text, i in zip(parts[-1], index, strict=True)
+            ]
         joined = parts[0] if len(parts) == 1 else map("|".join, zip(*parts, strict=True))
-        return [text if len(text) * 4 <= MAX_ID_BYTES else join_id([text]) for text in joined]
+        ids = [text if len(text) * 4 <= MAX_ID_BYTES else join_id([text]) for text in joined]
+        if not plan.id_given:
+            for row in missing:
+                i = index[row]
+                ids[row] = given_id(arrivals.headers[i], arrivals.positions[i], arrivals.payloads[i])
+        return ids
 
 
 def _texts(values: list[Any], bad: set[int]) -> list[str]:

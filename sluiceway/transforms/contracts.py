@@ -23,6 +23,7 @@ class BodyForm(IntEnum):
     OBJECT = 1
     ARRAY = 2
     NDJSON = 3
+    FORM = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,8 @@ class Arrivals:
     """Events of one pipeline in the order in which they were received; the four lists run in step.
 
     `positions` are `node/segment/offset/index`, `received_us` microseconds since 1970, `headers` the
-    request headers (lower-case names) that the pipeline's paths read.
+    request headers (lower-case names) that the pipeline's paths read. A payload is JSON, or a form where its
+    headers' `content-type` says so.
     """
 
     payloads: Sequence[bytes]

@@ -30,7 +30,13 @@ class FieldPlan:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
+    """`id_given`: the pipeline itself says where ids are, so an event without one is refused. Otherwise
+    `id_paths` are those of the sender's scheme, and an event without one is given an id; with
+    `id_of_request` they name the request, so that its events are told apart by their index."""
+
     id_paths: tuple[Path, ...]
+    id_given: bool
+    id_of_request: bool
     time_path: Path | None
     split_path: Path | None
     fields: tuple[FieldPlan, ...]
@@ -45,8 +51,12 @@ class Plan:
 
 
 def make_plan(spec: PipelineSpec, max_event_bytes: int) -> Plan:
+    id_given = spec.event.id is not None
+    id_paths = tuple(compile_path(path) for path in spec.event.id_paths or spec.delivery_id_paths)
     return Plan(
-        id_paths=tuple(compile_path(path) for path in spec.event.id_paths),
+        id_paths=id_paths,
+        id_given=id_given,
+        id_of_request=not id_given and any(path.header is not None for path in id_paths),
         time_path=compile_path(spec.event.time) if spec.event.time else None,
         split_path=compile_path(spec.source.split) if spec.source.split else None,
         fields=tuple(_field(field) for field in spec.fields),

@@ -3,7 +3,7 @@
 The live path and the replay from bronze run this very code.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,11 +11,12 @@ import msgspec
 import polars as pl
 
 from sluiceway.catalog.contracts import FieldType, PipelineSpec
+from sluiceway.kit.forms import form_to_json
 from sluiceway.transforms.bulk import BulkMapper, Columns
 from sluiceway.transforms.contracts import INDEX, Arrivals, Mapped, Rejected
 from sluiceway.transforms.errors import CannotMap
 from sluiceway.transforms.plan import Plan, make_plan
-from sluiceway.transforms.single import Partial, map_event
+from sluiceway.transforms.single import Partial, is_form, map_event
 from sluiceway.transforms.split import split
 
 __all__ = ["Transform", "split"]
@@ -58,27 +59,35 @@ class Transform:
         payloads: list[bytes] = []
         positions: list[str] = []
         origin: list[int] = []
+        headers: list[Mapping[str, str]] = []
         rejected: list[Rejected] = []
         for index, payload in enumerate(arrivals.payloads):
+            own = arrivals.headers[index]
             if not wanted(arrivals.positions[index]):
                 payloads.append(payload)
                 positions.append(arrivals.positions[index])
                 origin.append(index)
+                headers.append(own)
                 continue
             items = None if len(payload) > self._plan.max_event_bytes else _raw_items(payload, path.keys)
+            if items is None and is_form(payload, own):
+                # What is inside a form's `payload` is JSON, and so are its items.
+                items = _raw_items(form_to_json(payload) or b"", path.keys)
+                own = {name: value for name, value in own.items() if name != "content-type"}
             if items is None:
                 reason = f"There is no array at {path.text} to take events from."
                 rejected.append(Rejected(len(payloads), "parse", "split_missing", reason))
                 payloads.append(payload)
                 positions.append(arrivals.positions[index])
                 origin.append(index)
+                headers.append(arrivals.headers[index])
                 continue
             for number, item in enumerate(items):
                 payloads.append(item)
                 positions.append(f"{arrivals.positions[index]}.{number}")
                 origin.append(index)
+                headers.append(own)
         received = [arrivals.received_us[i] for i in origin]
-        headers = [arrivals.headers[i] for i in origin]
         return Arrivals(payloads, positions, received, headers), rejected
 
     def run(self, arrivals: Arrivals, now: datetime, *, skip: frozenset[int] = frozenset()) -> Mapped:

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from sluiceway.catalog.contracts import IDEMPOTENCY_KEY
+from sluiceway.kit.forms import FORM_TYPE, form_to_json, looks_like_json, media_type
 from sluiceway.transforms.errors import CannotMap
 from sluiceway.transforms.plan import FUTURE_LIMIT_US, MAX_ID_BYTES, Plan
 from sluiceway.transforms.values import Mismatch, describe, to_text, to_timestamp
@@ -55,6 +57,21 @@ def parse(payload: bytes, max_event_bytes: int) -> dict[str, Any]:
     return event
 
 
+def is_form(payload: bytes, headers: Mapping[str, str]) -> bool:
+    """Whether the payload came as a form. JSON that says so is none: a person mended the event."""
+    found = headers.get("content-type")
+    return found is not None and media_type(found) == FORM_TYPE and not looks_like_json(payload)
+
+
+def _parse(payload: bytes, headers: Mapping[str, str], max_event_bytes: int) -> dict[str, Any]:
+    if not headers or not is_form(payload, headers) or len(payload) > max_event_bytes:
+        return parse(payload, max_event_bytes)
+    text = form_to_json(payload)
+    if text is None:
+        raise CannotMap("parse", "malformed_form", "The form has no fields in UTF-8.")
+    return parse(text, len(text))
+
+
 def map_event(
     plan: Plan,
     payload: bytes,
@@ -64,8 +81,8 @@ def map_event(
     partial: Partial,
 ) -> Row:
     """The event's row. Raises `CannotMap`; `partial` then holds what was found before."""
-    event = parse(payload, plan.max_event_bytes)
-    event_id = find_id(plan, event, headers, position)
+    event = _parse(payload, headers, plan.max_event_bytes)
+    event_id = find_id(plan, event, headers, position, payload)
     partial.event_id = event_id
     event_us = _find_time(plan, event, headers, received_us)
     partial.event_us = event_us
@@ -92,10 +109,39 @@ def map_event(
     return Row(event_id, event_us, values)
 
 
-def find_id(plan: Plan, event: Any, headers: Mapping[str, str], position: str) -> str:
-    """The event's identity; without paths it is made from where the event lies in the spool."""
+def find_id(plan: Plan, event: Any, headers: Mapping[str, str], position: str, payload: bytes) -> str:
+    """The event's identity: by the pipeline's paths, else by its sender's, else one given to it."""
     if not plan.id_paths:
+        return given_id(headers, position, payload)
+    try:
+        parts = _id_parts(plan, event, headers)
+    except CannotMap:
+        if plan.id_given:
+            raise
+        return given_id(headers, position, payload)
+    if plan.id_of_request:
+        parts[-1] = of_event(parts[-1], position)
+    return join_id(parts)
+
+
+def given_id(headers: Mapping[str, str], position: str, payload: bytes) -> str:
+    """Of an event that has none: made of the request's Idempotency-Key, the event's index and a hash of its
+    bytes, so that a request sent again is the same and other bytes under the same key are not; without a key,
+    of where the event lies in the spool."""
+    key = headers.get(IDEMPOTENCY_KEY) if headers else None
+    if not key:
         return position.replace("/", "-")
+    index = position.rpartition("/")[2]
+    return join_id([key, index, hashlib.blake2b(payload, digest_size=16).hexdigest()])
+
+
+def of_event(request_id: str, position: str) -> str:
+    """The id of one event of a request that its sender named: a batch's events are not one another."""
+    index = position.rpartition("/")[2]
+    return request_id if index == "0" else f"{request_id}#{index}"
+
+
+def _id_parts(plan: Plan, event: Any, headers: Mapping[str, str]) -> list[str]:
     parts: list[str] = []
     for path in plan.id_paths:
         found = path.find(event, headers)
@@ -109,7 +155,7 @@ def find_id(plan: Plan, event: Any, headers: Mapping[str, str], position: str) -
                 error.code,
                 f"The event's id at {path.text} should be {error.expected}, but is {describe(found)}.",
             ) from None
-    return join_id(parts)
+    return parts
 
 
 def join_id(parts: list[str]) -> str:
