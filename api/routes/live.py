@@ -20,6 +20,7 @@ from sluiceway.live.contracts import (
     LayoutSaved,
     Missed,
 )
+from sluiceway.live.delivery import delivered
 from sluiceway.live.errors import InvalidEventId
 from sluiceway.live.rows import Followed, Idle, Reset, RowFeed, follow_rows
 from sluiceway.live.service import LiveBroker
@@ -82,6 +83,8 @@ async def _row_events(
             yield encode("reset", orjson.dumps(event.as_dict()), event.next_seq - 1)
         else:
             yield b"".join([encode("row", row.json, row.seq) for row in event.rows])
+            if event.after is not None:
+                delivered(event.after, "rows")
 
 
 async def _change_events(broker: LiveBroker, follower: Follower) -> AsyncGenerator[bytes, None]:
@@ -93,6 +96,8 @@ async def _change_events(broker: LiveBroker, follower: Follower) -> AsyncGenerat
             for change in changes:
                 if (event := _change_event(change, follower)) is not None:
                     yield event
+                    if isinstance(change, BatchLoaded):
+                        delivered(change, "changes")
             await asyncio.sleep(PACE_S)
 
 

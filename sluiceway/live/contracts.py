@@ -11,11 +11,16 @@ from typing import Any
 import orjson
 
 CHANNEL = "sluiceway_live"
+MOST_TRACES = 4
+"""Traces that one change carries, and streams that a traced batch shows itself on."""
 
 
 @dataclass(frozen=True, slots=True)
 class BatchLoaded:
-    """Rows `first_seq` to `last_seq` of a pipeline were committed. Times are ISO 8601 as sent."""
+    """Rows `first_seq` to `last_seq` of a pipeline were committed. Times are ISO 8601 as sent.
+
+    `traces`: `traceparent`s of the batches that are traced, not more than `MOST_TRACES`.
+    """
 
     workspace_id: int
     pipeline_id: int
@@ -26,6 +31,7 @@ class BatchLoaded:
     min_event_time: str | None
     max_event_time: str | None
     at: str | None
+    traces: tuple[str, ...] = ()
 
     def merged(self, later: "BatchLoaded") -> "BatchLoaded":
         """This and a later one of the same pipeline as one."""
@@ -43,6 +49,7 @@ class BatchLoaded:
             min_event_time=min(lows, key=_instant, default=None),
             max_event_time=max(highs, key=_instant, default=None),
             at=later.at,
+            traces=(self.traces + later.traces)[:MOST_TRACES],
         )
 
 
@@ -105,6 +112,7 @@ def _decode(kind: str, data: dict[str, Any]) -> Change:
         return BatchLoaded(
             int(data["w"]), int(data["p"]), str(data["s"]), first, last, int(data.get("n", 0)),
             data.get("min"), data.get("max"), data.get("at"),
+            (data["tp"],) if isinstance(data.get("tp"), str) else (),
         )  # fmt: skip
     if kind == "layout":
         return LayoutSaved(int(data["w"]), str(data["d"]), int(data["v"]), str(data["c"]), data.get("layout"))

@@ -9,7 +9,7 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import orjson
@@ -49,9 +49,10 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The next rows, in the order of their seq; at least one."""
+    """The next rows, in the order of their seq; at least one. `after`: the change that brought them."""
 
     rows: Sequence[Row]
+    after: BatchLoaded | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,12 +157,15 @@ async def follow_rows(
         if cursor > newest:
             yield Reset("ahead", cursor, newest + 1)
             cursor = newest
+        news: BatchLoaded | None = None
         while True:
             sent = cursor < newest
             async with aclosing(_catch_up(feed, followed, cursor, newest)) as events:
                 async for event in events:
                     if isinstance(event, Rows):
                         cursor = event.rows[-1].seq
+                        event = replace(event, after=news)
+                        news = None
                     yield event
             cursor = max(cursor, newest)
             if sent:
@@ -170,7 +174,7 @@ async def follow_rows(
             if woken is None:
                 yield Idle()
             else:
-                newest = woken
+                newest, news = woken
 
 
 async def _catch_up(
@@ -189,12 +193,13 @@ async def _catch_up(
 
 async def _wait(
     subscription: Subscription, feed: RowFeed, followed: Followed, newest: int, idle_s: float
-) -> int | None:
-    """The newest seq after something happened; None if nothing did."""
+) -> tuple[int, BatchLoaded | None] | None:
+    """The newest seq after something happened, and what did; None if nothing did."""
     changes = await subscription.next(idle_s)
     if not changes:
         return None
     if any(isinstance(change, Missed) for change in changes):
-        return max(newest, await feed.last_seq(followed))
-    seqs = [c.last_seq for c in changes if isinstance(c, BatchLoaded) and c.last_seq is not None]
-    return max([newest, *seqs])
+        return max(newest, await feed.last_seq(followed)), None
+    loaded = [c for c in changes if isinstance(c, BatchLoaded) and c.last_seq is not None]
+    seqs = [c.last_seq for c in loaded if c.last_seq is not None]
+    return max([newest, *seqs]), loaded[-1] if loaded else None

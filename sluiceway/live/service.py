@@ -9,14 +9,17 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import psycopg
 
+from sluiceway.infra import metrics
 from sluiceway.infra.database import Database, Role
 from sluiceway.kit.faults import reach
 from sluiceway.live.contracts import (
     CHANNEL,
+    MOST_TRACES,
     BatchLoaded,
     CatalogChanged,
     Change,
@@ -61,6 +64,7 @@ class Subscription:
     def offer(self, change: Change) -> None:
         if self._queue.qsize() >= self._size:
             self._drop_all()
+            metrics.LIVE_MISSED.inc()
             change = Missed()
         self._queue.put_nowait(change)
 
@@ -165,18 +169,26 @@ class LiveBroker:
             raise TooManyStreams(f"{self._max_subscribers} streams are open already.", retry_after_s=10)
         found = Subscription(workspace_id, pipeline_id, self._queue_size)
         self._subscriptions.add(found)
+        metrics.LIVE_CLIENTS.inc()
         if self._ended:
             found.end()
         try:
             yield found
         finally:
             self._subscriptions.discard(found)
+            metrics.LIVE_CLIENTS.dec()
 
     def publish(self, change: Change) -> None:
         """Hand a change to everyone of this process who is entitled to it."""
+        traced = 0
         for subscription in self._subscriptions:
-            if subscription.wants(change):
-                subscription.offer(change)
+            if not subscription.wants(change):
+                continue
+            if isinstance(change, BatchLoaded) and change.traces:
+                if traced == MOST_TRACES:  # a thousand streams would be a thousand spans
+                    change = replace(change, traces=())
+                traced += 1
+            subscription.offer(change)
 
     def _end(self) -> None:
         self._ended = True
@@ -225,6 +237,7 @@ class LiveBroker:
             return
         if isinstance(change, BatchLoaded):
             reach("live.notified")
+            metrics.LIVE_NOTIFICATIONS.inc()
         kind = change.kind if isinstance(change, OtherChange) else _KINDS[type(change)]
         listeners = self._listeners.get(kind)
         if listeners:
