@@ -7,7 +7,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import start_http_server
 
@@ -20,6 +20,7 @@ from sluiceway.infra.settings import Settings
 if TYPE_CHECKING:
     from api.app import Lifespan
     from api.metrics import HttpMetrics
+    from api.services import ApiServices
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ def observed(settings: Settings, process: str, database: Database, state: State 
         telemetry.close()
 
 
-def observed_web(settings: Settings, database: Database, held: "HttpMetrics") -> "Lifespan":
+def observed_web(services: "ApiServices") -> "Lifespan":
     """The same as a lifespan of a web or ingest process, which has `/metrics` already.
 
     Tracing is configured before, when the application is built: its parts differ with it.
@@ -50,7 +51,15 @@ def observed_web(settings: Settings, database: Database, held: "HttpMetrics") ->
 
     @asynccontextmanager
     async def lifespan(_app: object) -> AsyncIterator[None]:
-        reporter = Reporter(settings, held.process, database, role=Role.APP, registries=held.registries)
+        held: HttpMetrics = services.extra["metrics"]
+        reporter = Reporter(
+            services.settings,
+            held.process,
+            services.database,
+            role=Role.APP,
+            registries=held.registries,
+            state=lambda: web_state(services),
+        )
         reporter.start()
         try:
             yield
@@ -59,6 +68,16 @@ def observed_web(settings: Settings, database: Database, held: "HttpMetrics") ->
             await asyncio.to_thread(telemetry.close)
 
     return lifespan
+
+
+def web_state(services: "ApiServices") -> dict[str, Any]:
+    """What a web or ingest process says of itself: why it refuses events, and whether it hears of commits."""
+    refusal = None if services.spool is None else services.spool.refusal
+    broker = services.broker
+    return {
+        "refusal": None if refusal is None else refusal.code,
+        "listening": None if broker is None else broker.connected.is_set(),
+    }
 
 
 def serve_metrics(settings: Settings, process: str) -> Callable[[], None]:

@@ -20,6 +20,8 @@ from api.connection_guard import GuardedProtocol
 from api.event_protocol import protocol_for
 from api.events import EventRoute, event_app
 from api.services import ApiServices
+from api.tracing import traced_log, traced_route
+from sluiceway.infra import telemetry
 from sluiceway.infra.connect import open_database
 from sluiceway.infra.database import Database
 from sluiceway.infra.keys import load_secret_key
@@ -27,6 +29,7 @@ from sluiceway.infra.settings import Settings
 from sluiceway.ingestion.spool import open_spool
 from sluiceway.live.service import LiveBroker
 from sluiceway.runtime.processes.entry import run
+from sluiceway.runtime.processes.observing import observed_web
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,7 +76,7 @@ def build(
     pages: ASGIApp | None = None
     if "ingest" in parts:
         services.spool = open_spool(settings).writer()
-        events = event_app(settings, services.spool, database, clock=services.clock)
+        events = event_app(settings, traced_log(services.spool), database, clock=services.clock)
         services.event_counts = events.counts
         lifespans.append(events.lifespan)
     if "api" in parts:
@@ -86,13 +89,16 @@ def build(
     if "app" in parts:
         pages, lifespan = _pages(settings)
         lifespans.append(lifespan)
-    lifespans.append(_threads)
-    app = create_app(services, parts, events=events, pages=pages, lifespans=lifespans)
-    return app, services, protocol_for(events)
+    lifespans += [_threads, observed_web(services)]
+    route = None if events is None else traced_route(events)
+    app = create_app(services, parts, events=route, pages=pages, lifespans=lifespans)
+    # A traced request goes the ordinary way: what it costs is no longer the question.
+    return app, services, protocol_for(events if telemetry.active() is None else None)
 
 
 def main(settings: Settings, parts: frozenset[Part] = ALL_PARTS) -> int:
     """Serve until SIGTERM or SIGINT, then stop within `GRACE_S`; open streams end at once."""
+    telemetry.configure(settings, "ingest" if parts == INGEST_ONLY else "web")
     app, services, protocol = build(settings, parts)
     config = uvicorn.Config(
         app,
