@@ -28,6 +28,7 @@ TAGS = [
     {"name": "quality", "description": "Expectation suites and what they found."},
     {"name": "replays", "description": "Deriving silver again from bronze."},
     {"name": "keys", "description": "API keys."},
+    {"name": "secrets", "description": "With which senders sign their deliveries."},
     {"name": "workspaces", "description": "Workspaces of the caller."},
     {"name": "schemas", "description": "JSON Schemas of the files people write."},
     {"name": "operations", "description": "Health and metrics, for machines."},

@@ -16,6 +16,7 @@ import orjson
 import sqlalchemy as sa
 
 from sluiceway.catalog.contracts import Pipeline
+from sluiceway.catalog.senders import AnyVerify, HmacVerify, StandardWebhooksVerify
 from sluiceway.infra.envelope import CannotOpen, Envelope
 from sluiceway.ingestion.errors import InvalidSecret, SecretNotFound
 from sluiceway.ingestion.senders.contracts import ActiveSecret
@@ -45,10 +46,15 @@ class SecretInfo:
     expires_at: datetime | None
 
 
-def generate_secret(scheme: str) -> str:
+def generate_secret(spec: AnyVerify | None) -> str:
     """A new secret of 256 random bits, written as the scheme's senders want it."""
-    if scheme == "standard-webhooks":
-        return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+    match spec:
+        case StandardWebhooksVerify():
+            return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+        case HmacVerify(secret_encoding="hex"):
+            return secrets.token_hex(32)
+        case HmacVerify(secret_encoding="base64"):
+            return base64.b64encode(secrets.token_bytes(32)).decode()
     return secrets.token_urlsafe(32)
 
 
