@@ -6,12 +6,13 @@ and another one does it again. Delivery is at least once: handlers must bear a s
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
 import sqlalchemy as sa
 
+from sluiceway.infra import metrics
 from sluiceway.infra.database import Database, Role
 from sluiceway.kit.faults import reach
 
@@ -131,5 +132,9 @@ class OutboxWorker:
             reach("outbox.handled")
             with self._database.transaction(Role.WRITER) as connection:
                 settle(connection, self._name, message, error)
+            metrics.OUTBOX_MESSAGES.labels(message.topic, "done" if error is None else "failed").inc()
+            if error is None:
+                waited = datetime.now(UTC) - message.created_at
+                metrics.OUTBOX_WAIT_SECONDS.observe(max(0.0, waited.total_seconds()))
             reach("outbox.settled")
         return len(messages)

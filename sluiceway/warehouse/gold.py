@@ -13,6 +13,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import class_row
 
+from sluiceway.infra import metrics
 from sluiceway.infra.database import Database, Role
 from sluiceway.kit.faults import reach
 
@@ -33,9 +34,12 @@ def refresh_dirty(database: Database) -> int:
     """Recompute every dirty bucket of every aggregate; returns how many there were. Loads do not wait."""
     with _modeler(database) as connection:
         reach("gold.before_refresh")
-        row = connection.execute("CALL gold.refresh_dirty()").fetchone()
+        with metrics.GOLD_REFRESH_SECONDS.time():
+            row = connection.execute("CALL gold.refresh_dirty()").fetchone()
         reach("gold.after_refresh")
-    return int(row[0]) if row else 0
+    count = int(row[0]) if row else 0
+    metrics.GOLD_BUCKETS.inc(count)
+    return count
 
 
 def refresh_aggregate(

@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import httpx
@@ -25,13 +26,16 @@ from sluiceway.infra.clock import SystemClock
 from sluiceway.infra.connect import open_database
 from sluiceway.infra.database import Database, Role
 from sluiceway.infra.outbox import Handler, OutboxMessage, OutboxWorker, sweep
+from sluiceway.infra.reporting import sweep_reports
 from sluiceway.infra.settings import Settings
+from sluiceway.infra.trouble import Trouble
 from sluiceway.loading.jobs import TOPIC, run_replay
 from sluiceway.runtime.accounts import ensure_key
 from sluiceway.runtime.dagster_home import reload_code_location
 from sluiceway.runtime.gold import build_gold
 from sluiceway.runtime.health import HealthMeter
 from sluiceway.runtime.processes.entry import run, stop_event
+from sluiceway.runtime.processes.observing import observed
 from sluiceway.warehouse.gold import refresh_dirty
 from sluiceway.warehouse.schema import ensure_partitions
 
@@ -60,9 +64,14 @@ class Jobs:
 
     def __init__(self, jobs: list[Job], stop: threading.Event) -> None:
         self._stop = stop
+        self.troubles = {job.name: Trouble() for job in jobs}
         self._threads = [
             threading.Thread(target=self._repeat, args=(job,), name=job.name, daemon=True) for job in jobs
         ]
+
+    def state(self) -> dict[str, Any]:
+        """Which jobs fail, since when and why; None for those that go well."""
+        return {"jobs": {name: trouble.as_dict() for name, trouble in self.troubles.items()}}
 
     def run(self, patience_s: float = 4.0) -> None:
         """Returns when asked to stop, after at most `patience_s` for what is being done."""
@@ -74,19 +83,20 @@ class Jobs:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def _repeat(self, job: Job) -> None:
-        failures = 0
+        trouble = self.troubles[job.name]
         while not self._stop.is_set():
             begun = time.monotonic()
             try:
                 job.work()
-                failures = 0
+                trouble.went_well()
             except Exception as error:
-                failures += 1
+                trouble.failed(error, datetime.now(UTC))
+                failures = trouble.failures
                 if failures in (1, 10) or failures % 100 == 0:
                     log.warning(
                         "%s failed (%d times): %s: %s", job.name, failures, type(error).__name__, error
                     )
-            pause = job.every_s * min(8, 2 ** min(failures, 3))
+            pause = job.every_s * min(8, 2 ** min(trouble.failures, 3))
             self._stop.wait(max(0.05, pause - (time.monotonic() - begun)))
 
 
@@ -104,8 +114,10 @@ def main(settings: Settings) -> int:
         Job("partitions", PARTITIONS_EVERY_S, lambda: _keep_house(database)),
         Job("gold", GOLD_EVERY_S, lambda: _refresh_gold(database)),
     ]
+    running = Jobs(jobs, stop)
     log.info("worker started: %s", ", ".join(job.name for job in jobs))
-    Jobs(jobs, stop).run()
+    with observed(settings, "worker", database, running.state):
+        running.run()
     database.dispose()
     return 0
 
@@ -168,6 +180,7 @@ def _keep_house(database: Database) -> None:
     with database.transaction(Role.WRITER) as connection:
         tables = [p.silver_table for p in Catalog().all(connection) if p.state != "archived"]
         sweep(connection)
+        sweep_reports(connection, now)
     for parent in [*tables, "samples"]:
         ensure_partitions(database, parent, ahead)
     ensure_partitions(database, "event_keys", [now, now + timedelta(days=7)], "week")
