@@ -16,6 +16,8 @@ from sluiceway.infra.keys import SecretKey
 from sluiceway.infra.settings import Settings, load_settings
 from sluiceway.migrations import migrate
 
+pytest_plugins = ["tests.support.faults.plugin"]
+
 TEST_KEY = "a key for tests only, long enough to pass"
 
 

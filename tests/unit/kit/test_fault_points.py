@@ -45,7 +45,9 @@ def test_every_point_stands_in_one_place_and_is_described() -> None:
     named: Counter[str] = Counter()
     for module, call in calls("reach"):
         (argument,) = call.args
-        assert isinstance(argument, ast.Constant), f"{module}: the name of a point is written out"
+        assert isinstance(argument, ast.Constant) and isinstance(argument.value, str), (
+            f"{module}: the name of a point is written out"
+        )
         named[argument.value] += 1
     assert set(named) == set(faults.POINTS)
     assert [name for name, count in named.items() if count > 1] == []
