@@ -1,6 +1,7 @@
 """From spool records to batches that are ready to be committed: split, parse, map. No database."""
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -8,7 +9,8 @@ from datetime import datetime
 import polars as pl
 
 from sluiceway.catalog.contracts import Pipeline
-from sluiceway.ingestion.contracts import Position, SpoolRecord
+from sluiceway.infra.telemetry import Timeline
+from sluiceway.ingestion.contracts import SpoolRecord
 from sluiceway.loading.book import Entry
 from sluiceway.transforms.contracts import INDEX, Arrivals, Mapped, Rejected
 from sluiceway.transforms.service import Transform, split
@@ -74,24 +76,17 @@ def _map_each(transform: Transform, arrivals: Arrivals, now: datetime, skip: fro
     return Mapped(pl.concat(frames), rejected)
 
 
-def group(records: Sequence[SpoolRecord], cursors: Mapping[int, Position]) -> dict[int, list[SpoolRecord]]:
-    """Records by pipeline, in order, but for those that a pipeline's cursor has passed."""
-    found: dict[int, list[SpoolRecord]] = {}
-    for record in records:
-        cursor = cursors.get(record.pipeline_id)
-        if cursor is None or record.position >= cursor:
-            found.setdefault(record.pipeline_id, []).append(record)
-    return found
-
-
 def prepare(node: str, entry: Entry, records: Sequence[SpoolRecord], now: datetime) -> PreparedBatch | None:
     """The batch of one pipeline's records, or None where they hold no event at all."""
-    arrivals = arrivals_of(node, records)
-    if not len(arrivals):
-        return None
-    arrivals, mapped = map_arrivals(entry.transform, arrivals, now)
-    if not len(arrivals):
-        return None
+    timeline = Timeline()
+    timeline.add("wait", min(record.received_us for record in records) * 1000, time.time_ns())
+    with timeline.stage("transform"):
+        arrivals = arrivals_of(node, records)
+        if not len(arrivals):
+            return None
+        arrivals, mapped = map_arrivals(entry.transform, arrivals, now)
+        if not len(arrivals):
+            return None
     first = records[0].position
     return PreparedBatch(
         pipeline=entry.pipeline,
@@ -100,6 +95,7 @@ def prepare(node: str, entry: Entry, records: Sequence[SpoolRecord], now: dateti
         arrivals=arrivals,
         mapped=mapped,
         cursor=CursorMove(node, first, records[-1].end),
+        timeline=timeline,
     )
 
 

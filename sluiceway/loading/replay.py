@@ -15,6 +15,7 @@ import pyarrow as pa
 from sluiceway.catalog.contracts import Pipeline
 from sluiceway.infra.clock import Clock, SystemClock
 from sluiceway.infra.database import Database, Role
+from sluiceway.infra.telemetry import Timeline
 from sluiceway.kit.ids import uuid7
 from sluiceway.loading.contracts import ReplayResult
 from sluiceway.loading.preparing import map_arrivals
@@ -80,12 +81,15 @@ def replay_day(
     span = Span(begin, begin + timedelta(days=1), None if kept is None else now - kept)
     transform = Transform(pipeline.spec, max_event_bytes=max_event_bytes)
     found = _Day()
-    for records in lake.read_bronze(pipeline, day):
-        found.add(*map_arrivals(transform, arrivals_of_bronze(records), now))
+    timeline = Timeline()
+    with timeline.stage("transform"):  # bronze is read in between, piece by piece
+        for records in lake.read_bronze(pipeline, day):
+            found.add(*map_arrivals(transform, arrivals_of_bronze(records), now))
     if not found.payloads:
         return ReplayResult(pipeline.slug, day, 0, 0, 0, 0, 0, 0, "pass", None)
     arrivals, mapped = found.whole()
-    batch = PreparedBatch(pipeline, f"replay/{day}/{uuid7()}", "replay", arrivals, mapped)
+    name = f"replay/{day}/{uuid7()}"
+    batch = PreparedBatch(pipeline, name, "replay", arrivals, mapped, timeline=timeline)
     warehouse = Warehouse(database, gate, clock)
     with database.connect(Role.WRITER) as connection:
         replaced = warehouse.replace_rows(connection, batch, span)

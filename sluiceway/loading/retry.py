@@ -10,6 +10,7 @@ from uuid import UUID
 from sluiceway.catalog.service import Catalog
 from sluiceway.infra.clock import Clock, SystemClock
 from sluiceway.infra.database import Database, Role
+from sluiceway.infra.telemetry import Timeline
 from sluiceway.kit.errors import Conflict
 from sluiceway.kit.ids import uuid7
 from sluiceway.loading.contracts import RetryResult
@@ -58,8 +59,11 @@ def retry_dead_letters(
                 pipeline = Catalog().by_id(catalog, pipeline_id)
             transform = Transform(pipeline.spec, max_event_bytes=max_event_bytes)
             own = [letter for letter in found if letter.pipeline_id == pipeline_id]
-            arrivals, mapped = map_arrivals(transform, _arrivals(own, payloads or {}), now, unsplit=_is_whole)
-            batch = PreparedBatch(pipeline, f"retry/{uuid7()}", "retry", arrivals, mapped)
+            timeline = Timeline()
+            with timeline.stage("transform"):
+                given = _arrivals(own, payloads or {})
+                arrivals, mapped = map_arrivals(transform, given, now, unsplit=_is_whole)
+            batch = PreparedBatch(pipeline, f"retry/{uuid7()}", "retry", arrivals, mapped, timeline=timeline)
             results.append(_commit(warehouse, connection, batch, own))
     return RetryResult(
         tried=sum(r.tried for r in results),
