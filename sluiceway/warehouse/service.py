@@ -103,7 +103,7 @@ class Warehouse:
         reach("load.leaves_ready")
         batch.timeline.enter("dedupe")
         with connection.transaction():
-            repository.begin(connection, batch.pipeline.workspace_id, batch.pipeline.id)
+            repository.begin(connection, batch.pipeline.workspace_id, batch.pipeline.id, by_index=True)
             reach("load.locked")
             state = self._state(connection, batch)
             if state is None:
