@@ -187,11 +187,29 @@ SETTINGS: dict[str, Setting] = {
         _integer(0, 1 << 44),
         "Free disk below which the event route answers 503.",
     ),
+    "max_lag_s": Setting(
+        "SLUICEWAY_MAX_LAG_S",
+        "86400",
+        _integer(1, 1 << 31),
+        "Age of the oldest event that waits to be loaded past which the event route answers 503, in seconds.",
+    ),
+    "pipeline_backlog_percent": Setting(
+        "SLUICEWAY_PIPELINE_BACKLOG_PERCENT",
+        "50",
+        _integer(1, 100),
+        "How much of SLUICEWAY_SPOOL_MAX_BYTES one pipeline's waiting events may fill; past it that pipeline's senders are answered 429.",
+    ),
     "bronze_flush_s": Setting(
         "SLUICEWAY_BRONZE_FLUSH_S",
         "10",
         _integer(1, 3600),
         "Longest wait before waiting events are written to the lake.",
+    ),
+    "lake_timeout_s": Setting(
+        "SLUICEWAY_LAKE_TIMEOUT_S",
+        "30",
+        _integer(1, 3600),
+        "Longest time one request to the bucket may take, for each 8 MB it carries.",
     ),
     "session_days": Setting("SLUICEWAY_SESSION_DAYS", "14", _integer(1, 365), "How long a sign-in lasts."),
     "demo_speed": Setting(
@@ -262,7 +280,10 @@ class Settings:
     spool_segment_bytes: int
     spool_max_bytes: int
     disk_reserve_bytes: int
+    max_lag_s: int
+    pipeline_backlog_percent: int
     bronze_flush_s: int
+    lake_timeout_s: int
     session_days: int
     demo_speed: int
     metrics_port: int | None

@@ -7,7 +7,7 @@ in order of range and skipping what has been read gives every event exactly once
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 
 from sluiceway.catalog.contracts import Pipeline
@@ -58,17 +58,47 @@ class BronzeObject:
 
 @dataclass(frozen=True, slots=True)
 class Compaction:
-    """What compacting one day did; `events` counts those in the objects there are now."""
+    """What compacting one day did; `events` counts those in the whole objects there are now.
+
+    `damaged`: paths of objects that cannot be read. They, and what may replace them, were left as they are.
+    """
 
     objects_before: int
     objects_after: int
     events: int
     size_bytes: int
+    damaged: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Traffic:
+    """One kind of request since the process began: how many, how many failed, bytes carried, seconds."""
+
+    requests: int = 0
+    failures: int = 0
+    size_bytes: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class LakeStats:
+    """What a process asked of the lake, for metrics. Only grows; may be read any time."""
+
+    put: Traffic = field(default_factory=Traffic)
+    get: Traffic = field(default_factory=Traffic)
+    listing: Traffic = field(default_factory=Traffic)
+    delete: Traffic = field(default_factory=Traffic)
+    compactions: int = 0
+    objects_compacted: int = 0
+    objects_damaged: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class BronzeWriterState:
-    """How far the writer is, and what it did since it started. `failing_since` is None when all is well."""
+    """How far the writer is, and what it did since it started. `failing_since` is None when all is well.
+
+    `put_seconds`: spent in putting objects, failed ones too. `failures`: tries that failed.
+    """
 
     position: Position
     waiting_bytes: int
@@ -78,6 +108,8 @@ class BronzeWriterState:
     last_flush_at: datetime | None
     failing_since: datetime | None
     last_error: str | None
+    put_seconds: float = 0.0
+    failures: int = 0
 
 
 def bronze_prefix(workspace_id: int, slug: str) -> str:
@@ -98,6 +130,16 @@ def unread(objects: list[BronzeObject]) -> list[BronzeObject]:
         if last is None or last.node != item.name.node or item.name.end > last.end:
             found.append(item)
     return found
+
+
+def contains(outer: BronzeName, inner: BronzeName) -> bool:
+    """Whether one object holds all events of the other (of the same pipeline and day)."""
+    return outer.node == inner.node and outer.begin <= inner.begin and inner.end <= outer.end
+
+
+def overlaps(one: BronzeName, other: BronzeName) -> bool:
+    """Whether there are positions that both are about."""
+    return one.node == other.node and one.begin < other.end and other.begin < one.end
 
 
 def _backwards(position: Position) -> tuple[int, int]:

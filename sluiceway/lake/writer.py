@@ -21,6 +21,7 @@ from typing import Protocol
 from sluiceway.infra.clock import Clock, SystemClock
 from sluiceway.ingestion.contracts import Position, SpoolRecord
 from sluiceway.kit.errors import SluicewayError
+from sluiceway.kit.faults import reach
 from sluiceway.lake.bronze import Split, rows_of, to_parquet
 from sluiceway.lake.contracts import BronzeName, BronzeWriterState, bronze_prefix
 from sluiceway.lake.errors import LakeUnavailable
@@ -28,7 +29,7 @@ from sluiceway.lake.service import Lake
 
 FLUSH_BYTES = 32 * 1024 * 1024
 _FIRST_PAUSE_S = 0.5
-_LONGEST_PAUSE_S = 60.0
+_LONGEST_PAUSE_S = 15.0
 _ASK_AGAIN_S = 1.0
 _US_PER_DAY = 86_400_000_000
 _EPOCH = date(1970, 1, 1)
@@ -190,6 +191,7 @@ class BronzeWriter:
             intent = Intent(self._records[-1].end, slugs)
             self._on_step("intent")
             self._cursor.save(begin, intent)
+            reach("lake.intent_saved")
         objects = events = size_bytes = 0
         for workspace_id, pipeline_id, day, records in _groups(self._records):
             prefix = bronze_prefix(workspace_id, intent.slugs[pipeline_id])
@@ -197,13 +199,24 @@ class BronzeWriter:
             data = to_parquet(table)
             name = BronzeName(prefix, day, self._node, begin, intent.end)
             self._on_step(f"put {name.path}")
-            self._lake.put(name, data)
+            reach("lake.before_put")
+            self._put(name, data)
+            reach("lake.after_put")
             objects, events, size_bytes = objects + 1, events + table.num_rows, size_bytes + len(data)
         self._on_step("commit")
         self._cursor.save(intent.end, None)
         self._on_step("committed")
+        reach("lake.cursor_saved")
         self._records, self._size_bytes = [], 0
         self._done(objects, events, size_bytes)
+
+    def _put(self, name: BronzeName, data: bytes) -> None:
+        began = time.perf_counter()
+        try:
+            self._lake.put(name, data)
+        finally:
+            spent = self.state.put_seconds + time.perf_counter() - began
+            self.state = replace(self.state, put_seconds=spent)
 
     def _slug(self, pipeline_id: int) -> str:
         found = self._pipelines(pipeline_id)
@@ -219,7 +232,8 @@ class BronzeWriter:
         if self._failures:
             log.info("bronze is being written again, after %d failures", self._failures)
         self._failures = 0
-        self.state = BronzeWriterState(
+        self.state = replace(
+            self.state,
             position=self._cursor.position,
             waiting_bytes=0,
             objects=self.state.objects + objects,
@@ -231,7 +245,7 @@ class BronzeWriter:
         )
 
     def _pause_after(self, error: Exception) -> float:
-        """Seconds until the next try: doubling up to a minute, a little random."""
+        """Seconds until the next try: doubling up to a quarter of a minute, a little random."""
         self._failures += 1
         reason = error.detail if isinstance(error, SluicewayError) else f"{type(error).__name__}: {error}"
         log.warning("bronze cannot be written (try %d): %s", self._failures, reason)
@@ -240,6 +254,7 @@ class BronzeWriter:
             waiting_bytes=self._size_bytes,
             failing_since=self.state.failing_since or self._clock.now(),
             last_error=reason[:500],
+            failures=self.state.failures + 1,
         )
         pause: float = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** min(self._failures - 1, 10))
         return pause * random.uniform(0.8, 1.2)  # noqa: S311 - spreads retries, guards nothing

@@ -12,7 +12,7 @@ from moto.server import ThreadedMotoServer
 
 from sluiceway.infra.settings import Settings, load_settings
 from sluiceway.ingestion.contracts import Position
-from sluiceway.lake import service
+from sluiceway.lake import compaction, reading
 from sluiceway.lake.bronze import rows_of, to_parquet
 from sluiceway.lake.contracts import BronzeName, prefix_of
 from sluiceway.lake.errors import LakeDamaged, LakeUnavailable
@@ -64,6 +64,14 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
     client.create_bucket(Bucket=bucket)
     client.close()
     return s3_settings(endpoint, bucket, tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Objects are deleted and given to readers singly, so that there is a step between any two."""
+    monkeypatch.setattr(compaction, "DELETE_AT_ONCE", 1)
+    monkeypatch.setattr(reading, "GATHER_ROWS", 1)
+    monkeypatch.setattr(reading, "AHEAD_BYTES", 1)
 
 
 @pytest.fixture
@@ -179,7 +187,7 @@ def test_writing_goes_on_after_a_compaction_of_the_same_day(lake: Lake, tmp_path
 def test_large_objects_are_left_alone(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(lake, tmp_path)
     size = max(item.size_bytes for item in lake.objects(ORDERS, DAY))
-    monkeypatch.setattr(service, "COMPACTED_BYTES", size * 3)
+    monkeypatch.setattr(compaction, "COMPACTED_BYTES", size * 3)
     assert lake.compact_day(ORDERS, DAY).objects_after == 3
     assert payloads(lake, ORDERS) == expected(RECORDS)
 
