@@ -1,18 +1,7 @@
-"""What the loader needs of others, and what it tells."""
+"""What loading tells of itself."""
 
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Protocol
-
-from sluiceway.ingestion.contracts import Position, SpoolRecord
-
-
-class Reader(Protocol):
-    """The spool, as `ingestion` offers it."""
-
-    def read(self, start: Position, max_bytes: int) -> list[SpoolRecord]: ...
-
-    def wait(self, timeout_s: float) -> bool: ...
 
 
 @dataclass(slots=True)

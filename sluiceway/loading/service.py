@@ -1,88 +1,111 @@
-"""The loader: takes whatever waits in the spool as one batch a pipeline, and commits it.
+"""The loader: takes what waits in a node's spool, a batch a pipeline, and commits it.
 
 Idle, a single event goes through at once; under load batches grow by themselves up to `max_batch_bytes`,
-and the next one is read and mapped while the database works on this one. The database away: try again, ever
-more seldom, and drop nothing. `docs/adr/0003-loader.md` holds the reasons.
+and the next one is read and mapped while the database works on this one. Pipelines share the loader's
+time: `shares` says whose turn it is, `backlog` knows what waits. The database away: try again, ever more
+seldom, and drop nothing. `docs/adr/0003-loader.md` and `docs/adr/0012-fair-loader.md` hold the reasons.
 """
 
 import logging
-import random
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import sqlalchemy as sa
 
 from sluiceway.infra.clock import Clock, SystemClock
-from sluiceway.infra.database import Database, Role
-from sluiceway.ingestion.contracts import Position
+from sluiceway.infra.database import Database
+from sluiceway.ingestion.contracts import START, LogReader, Position
+from sluiceway.loading.backlog import Backlog, Span
 from sluiceway.loading.book import PipelineBook
-from sluiceway.loading.contracts import LoaderStats, Reader
-from sluiceway.loading.preparing import group, is_loadable, prepare
+from sluiceway.loading.committing import Committer, Stopped
+from sluiceway.loading.contracts import LoaderStats
+from sluiceway.loading.preparing import is_loadable, prepare
+from sluiceway.loading.reading import Taken, fetch
+from sluiceway.loading.reporting import Reporter
+from sluiceway.loading.shares import Shares, Turn
 from sluiceway.quality.contracts import Gate
 from sluiceway.warehouse.contracts import CommittedBatch, PreparedBatch
-from sluiceway.warehouse.errors import CursorMoved, PipelineGone
-from sluiceway.warehouse.judgement import reject
+from sluiceway.warehouse.errors import CursorMoved
 from sluiceway.warehouse.service import Warehouse
+
+__all__ = ["MAX_BATCH_BYTES", "Loader", "Stopped"]
 
 MAX_BATCH_BYTES = 8 * 1024 * 1024
 _FIRST_BYTES = 4 * 1024 * 1024  # a backlog begins smaller: nobody works while its first batch is prepared
 _BACKLOG_BYTES = 1024 * 1024  # from here on the next batch is prepared while this one is committed
 _IDLE_WAIT_S = 0.5
 _PACE_S = 0.02  # under a steady flow batches begin at most this often
-_FIRST_PAUSE_S = 0.1
-_LONGEST_PAUSE_S = 5.0
-_PATIENCE = 3  # tries of a batch that fails although the database is there
+_SCAN_BYTES = 4 * 1024 * 1024
+_SCAN_S = 0.25  # looking ahead through a long backlog takes turns with loading it
 
 log = logging.getLogger(__name__)
 
 
-class Stopped(Exception):
-    """The loader is to stop while it waits for the database; the spool keeps what is not committed."""
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """What one turn read: batches in order, and where each pipeline is when they are committed."""
+
+    batches: list[PreparedBatch]
+    taken: dict[int, Taken]
+    unknown: int
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(taken.size_bytes for taken in self.taken.values())
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
-    """What one read of the spool gave: batches in order, and where reading goes on."""
+class Ahead:
+    """The next batch of a pipeline, in the making while another is committed."""
 
-    batches: list[PreparedBatch]
-    end: Position
-    size_bytes: int
-    unknown: int
+    pipeline_id: int
+    chunk: Future[Chunk]
 
 
 class Loader:
-    """One node's spool into silver. One thread calls `run` or `step`; `stats` may be read by others."""
+    """One node's spool into silver. One thread calls `run` or `step`; `stats` and `position` are for all.
+
+    `folder`: where it tells once a second what waits (`progress.json`); None: nowhere.
+    """
 
     def __init__(
         self,
         database: Database,
-        reader: Reader,
+        reader: LogReader,
         gate: Gate,
         node: str,
         book: PipelineBook,
         *,
         clock: Clock | None = None,
         max_batch_bytes: int = MAX_BATCH_BYTES,
+        folder: Path | None = None,
     ) -> None:
-        self._database = database
         self._reader = reader
         self._node = node
         self._book = book
         self._clock = clock or SystemClock()
         self._max_batch_bytes = max_batch_bytes
         self._warehouse = Warehouse(database, gate, self._clock)
-        self._connection: psycopg.Connection[Any] | None = None
-        self._cursors: dict[int, Position] = {}
-        self._failures = 0
-        self._ahead: Future[Chunk | None] | None = None
+        self.stats = LoaderStats()
+        self._committer = Committer(
+            database, self._warehouse, self.stats, self._clock,
+            reconnected=self._compare, meanwhile=self._while_away,
+        )  # fmt: skip
+        self._shares = Shares(max_batch_bytes)
+        self._reporter = None if folder is None else Reporter(folder, node, self._clock)
+        self._backlog: Backlog | None = None
+        self._written: Position | None = None
+        self._scanned = False  # up to the log's end, a moment ago
+        self._ahead: Ahead | None = None
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="loader-prepare")
         self.position: Position | None = None
         """Everything before it is committed; None until the database has been asked."""
-        self.stats = LoaderStats()
 
     def run(self, stop: threading.Event) -> None:
         """Load until `stop`. Raises nothing for what a database or an event can do."""
@@ -91,75 +114,140 @@ class Loader:
                 began = time.monotonic()
                 try:
                     size_bytes = self.step(stop)
+                    if size_bytes == 0:
+                        self._reader.wait(_IDLE_WAIT_S)
+                    elif not self._is_behind():
+                        stop.wait(max(0.0, _PACE_S - (time.monotonic() - began)))
                 except Stopped:
                     return
                 except (psycopg.Error, sa.exc.SQLAlchemyError) as error:
-                    self._pause(error, stop)
-                    continue
-                if size_bytes == 0:
-                    self._reader.wait(_IDLE_WAIT_S)
-                elif size_bytes < _BACKLOG_BYTES:
-                    stop.wait(max(0.0, _PACE_S - (time.monotonic() - began)))
+                    try:
+                        self._committer.pause(error, stop)
+                    except Stopped:
+                        return
         finally:
             self.close()
 
     def close(self) -> None:
         self._executor.shutdown(wait=True, cancel_futures=True)
-        self._drop_connection()
+        self._committer.close()
+        self._book.disconnect()
 
     def step(self, stop: threading.Event | None = None) -> int:
-        """Commit what waits (at most one read of the spool); returns its size in bytes, 0 if nothing waits.
+        """One turn: commit what it takes; returns its size in bytes, 0 if nothing waits.
 
         Raises `Stopped`, and database errors outside of a commit.
         """
         stop = stop or threading.Event()
         self._book.listen()
-        if self.position is None:
-            self._find_position()
-        chunk = self._next_chunk()
-        if chunk is None:
-            if self._failures:
-                self._find_position()  # the database answers, though nothing waits to be committed
-                self._recovered()
-            return 0
-        if chunk.size_bytes >= _BACKLOG_BYTES:
-            self._ahead = self._executor.submit(self._read_ahead, chunk.end, dict(self._cursors))
         try:
-            self._commit_chunk(chunk, stop)
-        except CursorMoved:
-            log.warning("another loader works on the spool of node %s: reading its cursors again", self._node)
+            backlog = self._backlog or self._begin()
+            self._look()
+            self._pass_unloadable(backlog)
+            turn = self._shares.choose(backlog.waiting, self._ahead.pipeline_id if self._ahead else None)
+            if turn is None:
+                self._rest(backlog)
+                return 0 if self._scanned else 1
+            return max(1, self._serve(backlog, turn, stop))
+        except CursorMoved as error:
             self._forget_ahead()
-            self.position = None
-            return chunk.size_bytes
+            self._find_out(error)
+            return 1
+
+    def _begin(self) -> Backlog:
+        progress = self._warehouse.find_progress(self._committer.connect(), self._node)
+        self._backlog = Backlog(progress.read_to or START, progress.cursors)
+        self._written = progress.read_to
+        self.position = self._backlog.position
+        return self._backlog
+
+    def _look(self) -> None:
+        """Scan what is new in the log, for a while, and tell what waits."""
+        backlog = self._backlog
+        if backlog is None:
+            return
+        until = time.monotonic() + _SCAN_S
+        while True:
+            scan = self._reader.scan(backlog.end, _SCAN_BYTES)
+            self._scanned = scan.size_bytes < _SCAN_BYTES
+            backlog.add(scan)
+            if self._scanned or time.monotonic() > until:
+                break
+        if self._reporter is not None:
+            self._reporter.tell(backlog)
+
+    def _while_away(self) -> None:
+        self._book.disconnect()
+        self._look()
+
+    def _pass_unloadable(self, backlog: Backlog) -> None:
+        for pipeline_id in backlog:
+            entry = self._book.get(pipeline_id)
+            if entry is None or not is_loadable(entry.pipeline):
+                if self._ahead is not None and self._ahead.pipeline_id == pipeline_id:
+                    self._forget_ahead()
+                self.stats.unknown += backlog.drop(pipeline_id)
+
+    def _rest(self, backlog: Backlog) -> None:
+        """Nothing waits: the database should know how far the log is read, though no batch says it."""
+        self.position = backlog.position
+        if self._written is None or self._written < self.position:
+            self._warehouse.pass_over(self._committer.connect(), self._node, self.position)
+            self._written = self.position
+        elif self._committer.failures:
+            self._warehouse.find_progress(self._committer.connect(), self._node)
+        self._committer.recovered()
+
+    def _serve(self, backlog: Backlog, turn: Turn, stop: threading.Event) -> int:
+        began, paused_s = time.monotonic(), self._committer.paused_s
+        chunk = self._chunk_of(backlog, turn)
+        self._prepare_next(backlog, chunk)
+        try:
+            self._commit_chunk(backlog, chunk, stop)
         except BaseException:
             self._forget_ahead()
             raise
-        self.position = chunk.end
+        sizes = {pipeline_id: taken.size_bytes for pipeline_id, taken in chunk.taken.items()}
+        elapsed_s = time.monotonic() - began - (self._committer.paused_s - paused_s)
+        self._shares.charge(sizes, elapsed_s, heavy=not turn.light)
         self.stats.unknown += chunk.unknown
+        self.position = backlog.position
         return chunk.size_bytes
 
-    def _find_position(self) -> None:
-        progress = self._warehouse.find_progress(self._connect(), self._node)
-        self._cursors = progress.cursors
-        self.position = progress.read_to or Position(0, 0)
+    def _chunk_of(self, backlog: Backlog, turn: Turn) -> Chunk:
+        if self._ahead is not None and turn.pipelines == (self._ahead.pipeline_id,):
+            ahead, self._ahead = self._ahead, None
+            return ahead.chunk.result()
+        max_bytes = turn.max_bytes if turn.light else min(turn.max_bytes, _FIRST_BYTES)
+        limit = None if turn.light else max_bytes
+        wanted = {p: backlog.spans(p, max_bytes=limit) for p in turn.pipelines}
+        return self._read(wanted, 2 * max_bytes if turn.light else max_bytes)
 
-    def _next_chunk(self) -> Chunk | None:
-        ahead, self._ahead = self._ahead, None
-        if ahead is not None and (chunk := ahead.result()) is not None:
-            return chunk
-        assert self.position is not None
-        return self._read(self.position, self._cursors, _FIRST_BYTES)
+    def _prepare_next(self, backlog: Backlog, chunk: Chunk) -> None:
+        """Whoever has a backlog: its next batch is read and mapped while the database works on this one."""
+        if self._ahead is not None:
+            return
+        left = backlog.waiting
+        for pipeline_id, taken in chunk.taken.items():
+            left[pipeline_id] -= taken.size_bytes
+        found = self._shares.following({p: size for p, size in left.items() if size > 0}, chunk.taken)
+        if found is None or left[found[0]] < _BACKLOG_BYTES:
+            return
+        pipeline_id, max_bytes = found
+        before = chunk.taken.get(pipeline_id)
+        spans = backlog.spans(pipeline_id, None if before is None else before.end, max_bytes)
+        if spans:
+            made = self._executor.submit(self._read_ahead, {pipeline_id: spans}, max_bytes)
+            self._ahead = Ahead(pipeline_id, made)
 
     def _forget_ahead(self) -> None:
         ahead, self._ahead = self._ahead, None
-        if ahead is not None and not ahead.cancel():
-            ahead.exception()  # wait: the reader is not for two threads
+        if ahead is not None and not ahead.chunk.cancel():
+            ahead.chunk.exception()  # wait: what it uses is not for two
 
-    def _read_ahead(self, start: Position, cursors: dict[int, Position]) -> Chunk | None:
+    def _read_ahead(self, wanted: Mapping[int, Sequence[Span]], max_bytes: int) -> Chunk:
         """The next chunk, its leaves made and the gate asked: there is time while the database works."""
-        chunk = self._read(start, cursors, self._max_batch_bytes)
-        if chunk is None:
-            return None
+        chunk = self._read(wanted, max_bytes)
         for batch in chunk.batches:
             self._warehouse.ensure_leaves(batch)
         ask = self._warehouse.ask_gate
@@ -167,105 +255,59 @@ class Loader:
             chunk, batches=[replace(b, verdict=ask(b.pipeline, b.mapped.rows)) for b in chunk.batches]
         )
 
-    def _read(self, start: Position, cursors: dict[int, Position], max_bytes: int) -> Chunk | None:
-        records = self._reader.read(start, min(max_bytes, self._max_batch_bytes))
-        if not records:
-            return None
+    def _read(self, wanted: Mapping[int, Sequence[Span]], max_bytes: int) -> Chunk:
         now = self._clock.now()
         batches: list[PreparedBatch] = []
+        taken: dict[int, Taken] = {}
         unknown = 0
-        for pipeline_id, own in group(records, cursors).items():
+        for pipeline_id, found in fetch(self._reader, wanted, max_bytes).items():
+            taken[pipeline_id] = replace(found, records=[])
             entry = self._book.get(pipeline_id)
             if entry is None or not is_loadable(entry.pipeline):
-                unknown += sum(record.events for record in own)
+                unknown += sum(record.events for record in found.records)
                 continue
-            batch = prepare(self._node, entry, own, now)
+            batch = prepare(self._node, entry, found.records, now) if found.records else None
             if batch is not None:
                 batches.append(batch)
-        end = records[-1].end
-        if batches:
-            last = batches[-1]
-            assert last.cursor is not None
-            batches[-1] = replace(last, cursor=replace(last.cursor, read_to=end))
-        return Chunk(batches, end, sum(len(record.body) for record in records), unknown)
+        return Chunk(batches, taken, unknown)
 
-    def _commit_chunk(self, chunk: Chunk, stop: threading.Event) -> None:
+    def _commit_chunk(self, backlog: Backlog, chunk: Chunk, stop: threading.Event) -> None:
+        for pipeline_id in chunk.taken.keys() - {batch.pipeline.id for batch in chunk.batches}:
+            backlog.passed(pipeline_id, chunk.taken[pipeline_id].end)
         for batch in chunk.batches:
-            committed = self._commit(batch, stop)
-            assert batch.cursor is not None
-            self._cursors[batch.pipeline.id] = batch.cursor.end
-            if committed is not None:
-                self._count(committed)
-        if not chunk.batches:
-            self._warehouse.pass_over(self._connect(), self._node, chunk.end)
+            pipeline_id, taken = batch.pipeline.id, chunk.taken[batch.pipeline.id]
+            position = backlog.position_after(pipeline_id, taken.end)
+            if self._written is None or self._written < position:
+                assert batch.cursor is not None
+                batch = replace(batch, cursor=replace(batch.cursor, read_to=position))
+            committed = self._committer.commit(batch, stop)
+            if committed is None:
+                backlog.passed(pipeline_id, taken.end, taken.size_bytes)
+                continue
+            backlog.committed(pipeline_id, taken.end, taken.size_bytes)
+            self._written = max(position, self._written or position)
+            self._count(committed)
 
-    def _commit(self, batch: PreparedBatch, stop: threading.Event) -> CommittedBatch | None:
-        """Until it is committed: a poisonous batch sheds what is refused, a lost database is awaited."""
-        tries = 0
-        while True:
-            try:
-                committed = self._warehouse.commit(self._connect(), batch)
-            except (psycopg.OperationalError, psycopg.InterfaceError, sa.exc.OperationalError) as error:
-                self._pause(error, stop)
-            except PipelineGone as error:
-                log.warning("%s Its events stay in bronze.", error.detail)
-                return None
-            except CursorMoved:
-                raise
-            except Exception as error:
-                tries += 1
-                batch = self._shed(batch, error, tries)
-                if tries > 1:
-                    self._pause(error, stop)
-            else:
-                self._recovered()
-                return committed
+    def _compare(self, connection: psycopg.Connection[Any]) -> None:
+        """A new connection may lead to another server, one that has not everything that was committed."""
+        if self._backlog is None:
+            return
+        progress = self._warehouse.find_progress(connection, self._node)
+        if not self._backlog.follow(progress.cursors):
+            raise CursorMoved(f"The database's cursors of node {self._node} went back.")
 
-    def _shed(self, batch: PreparedBatch, error: Exception, tries: int) -> PreparedBatch:
-        log.error(
-            "batch %s of %s cannot be committed (try %d): %s",
-            batch.name, batch.pipeline.slug, tries, _first_line(error),
-        )  # fmt: skip
-        self._warehouse.forget()
-        if isinstance(error, psycopg.DataError | psycopg.errors.ProgramLimitExceeded):
-            refused = self._warehouse.find_unloadable(self._connect(), batch)
-            if refused:
-                return reject(batch, refused, "refused_by_database")
-        if tries >= _PATIENCE and len(batch.mapped.rows):
-            reason = f"The batch could not be loaded: {_first_line(error)}"
-            everything = {index: reason for (index,) in batch.mapped.rows.select("_index").iter_rows()}
-            return reject(batch, everything, "load_failed")
-        return batch
+    def _find_out(self, error: CursorMoved) -> None:
+        """The cursors are not where they were thought to be: ask where they are."""
+        log.warning("%s Reading where the work of node %s ends.", error.detail, self._node)
+        progress = self._warehouse.find_progress(self._committer.connect(), self._node)
+        if self._backlog is not None and self._backlog.follow(progress.cursors):
+            self.position = self._backlog.position
+        else:
+            self._backlog = None
 
-    def _connect(self) -> psycopg.Connection[Any]:
-        if self._connection is None or self._connection.closed:
-            self._connection = self._database.connect(Role.WRITER)
-        return self._connection
-
-    def _drop_connection(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-        self._book.disconnect()
-
-    def _pause(self, error: Exception, stop: threading.Event) -> None:
-        """Wait before the next try, doubling up to five seconds. Raises `Stopped`."""
-        if self._failures == 0:
-            log.warning("loading waits for the database: %s", _first_line(error))
-            self.stats.failing_since = self._clock.now()
-        self._failures += 1
-        self.stats.last_error = _first_line(error)
-        self._drop_connection()
-        self._warehouse.forget()
-        pause = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** min(self._failures - 1, 10))
-        if stop.wait(pause * random.uniform(0.8, 1.2)):  # noqa: S311 - spreads retries, guards nothing
-            raise Stopped
-
-    def _recovered(self) -> None:
-        if self._failures:
-            log.info("loading goes on after %d failed tries", self._failures)
-            self._failures = 0
-            self.stats.failing_since = None
+    def _is_behind(self) -> bool:
+        waiting = 0 if self._backlog is None else sum(self._backlog.waiting.values())
+        return not self._scanned or self._ahead is not None or waiting >= _BACKLOG_BYTES
 
     def _count(self, committed: CommittedBatch) -> None:
         stats = self.stats
@@ -274,8 +316,3 @@ class Loader:
         stats.rows += committed.rows
         stats.duplicates += committed.duplicates
         stats.dead_letters += committed.dead_letters
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return (text.splitlines()[0] if text else type(error).__name__)[:300]

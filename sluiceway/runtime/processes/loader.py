@@ -41,7 +41,7 @@ def main(settings: Settings) -> int:
     gate = make_gate(database)
     book = PipelineBook(database, gate, max_event_bytes=settings.max_event_bytes)
     reader = spool.reader()
-    loader = Loader(database, reader, gate, settings.node, book)
+    loader = Loader(database, reader, gate, settings.node, book, folder=spool.folder)
     bronze = make_bronze_writer(settings, spool, book)
     threads = [
         threading.Thread(target=bronze.run, args=(stop,), name="bronze", daemon=True),
