@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sluiceway.ingestion.errors import DiskReserveReached, SpoolFull, SpoolWriteFailed
 from sluiceway.ingestion.spool import segments
+from sluiceway.ingestion.spool.drain import Drain
 from sluiceway.kit.errors import SluicewayError
 
 _LOOK_AGAIN_S = 0.2
@@ -27,6 +28,7 @@ class DiskGauge:
         self.used = segments.used_bytes(folder)
         self._used_at = self._free_at = time.monotonic()
         self._free = files.free_bytes(folder)
+        self._drain = Drain(folder)
         self._refusal: SluicewayError | None = None
         self._refused_at = 0.0
 
@@ -47,11 +49,15 @@ class DiskGauge:
             self._free = self._files.free_bytes(self._folder)
             self._free_at = now
         if self._free - coming < self._reserve_bytes:
+            missing = self._reserve_bytes + coming - self._free
             return self._refuse(
-                DiskReserveReached("The disk is nearly full; free some space.", retry_after_s=30)
+                DiskReserveReached(
+                    "The disk is nearly full; free some space.", retry_after_s=self._wait(missing)
+                )
             )
         if self.used + coming > self._max_bytes:
-            return self._refuse(SpoolFull("The spool is full: the loader is behind.", retry_after_s=5))
+            wait = self._wait(self.used + coming - self._max_bytes)
+            return self._refuse(SpoolFull("The spool is full: the loader is behind.", retry_after_s=wait))
         self._refusal = None
         return None
 
@@ -63,8 +69,13 @@ class DiskGauge:
         """What a failed write means for those who sent the events."""
         self._free_at = 0.0
         if error.errno in _NO_SPACE:
-            return self._refuse(DiskReserveReached("The disk is full; free some space.", retry_after_s=30))
+            wait = self._wait(1)
+            return self._refuse(DiskReserveReached("The disk is full; free some space.", retry_after_s=wait))
         return SpoolWriteFailed("The events could not be written; send them again.", retry_after_s=5)
+
+    def _wait(self, missing: int) -> float:
+        """Seconds until the loader will have let go of so many bytes, as fast as it is just now."""
+        return self._drain.seconds_to_free(missing)
 
     def _refuse(self, error: SluicewayError) -> SluicewayError:
         self._refusal = error

@@ -35,6 +35,7 @@ log = logging.getLogger("sluiceway.spool")
 
 GROUP_BYTES = 8 * 1024 * 1024  # what one write and one sync carry at most, but for a single larger record
 DEFAULT_SEGMENT_BYTES = 64 * 1024 * 1024
+LEAST_SEGMENT_BYTES = 64 * 1024
 DEFAULT_MAX_BYTES = 8 * 1024**3
 DEFAULT_RESERVE_BYTES = 256 * 1024 * 1024
 
@@ -65,6 +66,7 @@ class WriterStats:
     failures: int = 0
     cut_bytes: int = 0
     body_bytes: int = 0
+    pipelines: dict[int, int] = field(default_factory=dict)  # bytes in the log by pipeline
     sync_s: Tally = field(default_factory=lambda: Tally("sluiceway_spool_sync_seconds"))
     group_records: Tally = field(default_factory=lambda: Tally("sluiceway_spool_group_records"))
     group_bytes: Tally = field(default_factory=lambda: Tally("sluiceway_spool_group_bytes"))
@@ -91,7 +93,8 @@ class SpoolWriter:
         self.stats = WriterStats()
         self.on_group: Callable[[Group], None] | None = None
         """Told in the writer's thread of every group that is durable; only tracing wants to know."""
-        self._segment_bytes = segment_bytes
+        # The newest segment is never removed: were it as large as the spool may be, a full one would stay so.
+        self._segment_bytes = min(segment_bytes, max(max_bytes // 4, LEAST_SEGMENT_BYTES))
         self._files = files or segments.FileOps()
         self._now_s = now_s
         folder.mkdir(parents=True, exist_ok=True)
@@ -296,6 +299,9 @@ class SpoolWriter:
         self.stats.records += len(group)
         self.stats.events += sum(p.events for p in group)
         self.stats.body_bytes += sum(len(p.body) for p in group)
+        written = self.stats.pipelines
+        for p in group:
+            written[p.pipeline_id] = written.get(p.pipeline_id, 0) + records.size_of(p.headers, p.body)
         self._bell.ring()
         return positions
 

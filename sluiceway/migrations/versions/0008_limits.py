@@ -166,13 +166,13 @@ GRANT SELECT ON app.intake_refusals TO sluiceway_app;
 
 -- One call a few seconds apart carries what a process refused, whichever workspaces it was for.
 CREATE FUNCTION app.note_refusals(
-  workspaces integer[], pipelines integer[], minutes timestamptz[], codes text[], counts bigint[]
+  pipelines integer[], minutes timestamptz[], codes text[], counts bigint[]
 ) RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = app, pg_temp AS $$
   DELETE FROM app.intake_refusals WHERE minute < now() - interval '1 day';
   INSERT INTO app.intake_refusals AS known (workspace_id, pipeline_id, minute, code, requests)
-  SELECT w, p, m, c, n FROM unnest(workspaces, pipelines, minutes, codes, counts) AS told (w, p, m, c, n)
-  WHERE EXISTS (SELECT FROM app.pipelines WHERE id = p AND workspace_id = w)
-  ORDER BY w, p, m, c
+  SELECT o.workspace_id, o.id, told.m, told.c, told.n
+  FROM unnest(pipelines, minutes, codes, counts) AS told (p, m, c, n) JOIN app.pipelines o ON o.id = told.p
+  ORDER BY 1, 2, 3, 4
   ON CONFLICT (workspace_id, pipeline_id, minute, code)
   DO UPDATE SET requests = known.requests + excluded.requests
 $$;

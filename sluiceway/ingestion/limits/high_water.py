@@ -1,0 +1,187 @@
+"""Marks past which nothing more is taken in, before anything is lost: for all, or for one pipeline.
+
+Belongs here: a full spool and disk (as its writer says), the loader's lag, one pipeline's share of what
+waits. Everything recovers by itself when the loader catches up. Not here: rates (`limiter`).
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from sluiceway.ingestion.errors import LoaderBehind, PipelineBacklogged
+from sluiceway.ingestion.limits.refusals import RefusalBook
+from sluiceway.ingestion.spool.drain import LOOK_AGAIN_S, UNKNOWN_WAIT_S, Drain, bounded
+from sluiceway.ingestion.spool.progress import SpoolProgress
+from sluiceway.kit.errors import SluicewayError
+
+
+class Stats(Protocol):
+    @property
+    def bytes(self) -> int:
+        """Bytes appended since the writer was made."""
+        ...
+
+    @property
+    def pipelines(self) -> dict[int, int]:
+        """The same by pipeline."""
+        ...
+
+
+class Watched(Protocol):
+    """What is asked of a spool's writer."""
+
+    @property
+    def folder(self) -> Path: ...
+
+    @property
+    def refusal(self) -> SluicewayError | None: ...
+
+    @property
+    def stats(self) -> Stats: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """`pipeline_bytes`: how much of one pipeline may wait. `lag_s`: the age at which the oldest waiting event
+    stops everybody."""
+
+    pipeline_bytes: int
+    lag_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class HighWaterFigures:
+    """What was seen at the last look. `spool`: code of the spool's own refusal, or None."""
+
+    lag_s: float
+    waiting_bytes: int
+    drained_bytes_per_s: float
+    spool: str | None
+    behind: bool
+    backlogged: tuple[int, ...]
+
+
+class HighWater:
+    """For one process that writes a spool; asked before a request's body is read."""
+
+    def __init__(
+        self,
+        spool: Watched,
+        marks: Marks,
+        book: RefusalBook | None = None,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        time_s: Callable[[], float] = time.time,
+    ) -> None:
+        self.book = book or RefusalBook()
+        self._spool = spool
+        self._marks = marks
+        self._monotonic = monotonic
+        self._time_s = time_s
+        self._drain = Drain(spool.folder, monotonic=monotonic, time_s=time_s)
+        self._look_at = float("-inf")
+        self._progress: SpoolProgress | None = None
+        # What had been appended when the loader's newest word was read: what came later is added to it.
+        self._bytes_then = spool.stats.bytes
+        self._pipelines_then: dict[int, int] = dict(spool.stats.pipelines)
+        self._waiting_since: float | None = None
+        self._lag_s = 0.0
+        self._behind: SluicewayError | None = None
+
+    def refusal(self, pipeline_id: int) -> SluicewayError | None:
+        """Why nothing is taken for this pipeline just now, or None: `SpoolFull`, `DiskReserveReached`,
+        `SpoolClosed`, `LoaderBehind`, `PipelineBacklogged`; each with an honest `retry_after_s`."""
+        error = self._spool.refusal
+        if error is None:
+            now = self._monotonic()
+            if now >= self._look_at:
+                self._look(now)
+            error = self._behind
+            if error is None:
+                over = self.waiting_bytes(pipeline_id) - self._marks.pipeline_bytes
+                if over <= 0:
+                    return None
+                error = self._backlogged(pipeline_id, over)
+        self.note(pipeline_id, error)
+        return error.with_traceback(None)
+
+    def note(self, pipeline_id: int, error: SluicewayError) -> None:
+        """Count a refusal that somebody else met, as the spool's own while appending."""
+        self.book.note(pipeline_id, error.code)
+
+    def waiting_bytes(self, pipeline_id: int) -> int:
+        """How much of one pipeline waits to be loaded, about."""
+        known = self._progress.pipelines.get(pipeline_id) if self._progress is not None else None
+        since = self._spool.stats.pipelines.get(pipeline_id, 0) - self._pipelines_then.get(pipeline_id, 0)
+        return since + (known.waiting_bytes if known is not None else 0)
+
+    def figures(self) -> HighWaterFigures:
+        """How things stand, for metrics and the health page."""
+        self._look(self._monotonic())
+        refusal = self._spool.refusal
+        known = self._progress.waiting_bytes if self._progress is not None else 0
+        pipelines = set(self._spool.stats.pipelines)
+        if self._progress is not None:
+            pipelines |= set(self._progress.pipelines)
+        return HighWaterFigures(
+            lag_s=self._lag_s,
+            waiting_bytes=known + self._spool.stats.bytes - self._bytes_then,
+            drained_bytes_per_s=self._drain.bytes_per_s(),
+            spool=None if refusal is None else refusal.code,
+            behind=self._behind is not None,
+            backlogged=tuple(
+                sorted(p for p in pipelines if self.waiting_bytes(p) > self._marks.pipeline_bytes)
+            ),
+        )
+
+    def _look(self, now: float) -> None:
+        self._look_at = now + LOOK_AGAIN_S
+        progress = self._drain.progress()
+        stats = self._spool.stats
+        if progress is not None and (self._progress is None or progress.at != self._progress.at):
+            self._progress = progress
+            self._bytes_then = stats.bytes
+            self._pipelines_then = dict(stats.pipelines)
+            self._waiting_since = None
+        elif stats.bytes > self._bytes_then and self._waiting_since is None:
+            self._waiting_since = now
+        self._lag_s = self._lag(now)
+        self._behind = self._too_old() if self._lag_s > self._marks.lag_s else None
+
+    def _lag(self, now: float) -> float:
+        """Age of the oldest event that waits. A silent loader's last word ages, and what came after it."""
+        oldest_us = self._progress.oldest_received_us if self._progress is not None else None
+        known = 0.0 if oldest_us is None else self._time_s() - oldest_us / 1e6
+        since = 0.0 if self._waiting_since is None else now - self._waiting_since
+        return max(known, since, 0.0)
+
+    def _too_old(self) -> LoaderBehind:
+        rate = self._drain.bytes_per_s()
+        waiting = self._progress.waiting_bytes if self._progress is not None else 0
+        wait = UNKNOWN_WAIT_S
+        if rate > 0:
+            # While nothing comes in, the oldest event gets younger by lag * rate / waiting - 1 a second (what
+            # waits came evenly, about); when all is loaded there is no lag at all.
+            all_of_it = waiting / rate
+            gain = self._lag_s / all_of_it - 1 if all_of_it > 0 else float("inf")
+            some = (self._lag_s - self._marks.lag_s) / gain if gain > 0 else all_of_it
+            wait = bounded(min(all_of_it, some))
+        return LoaderBehind(
+            f"The oldest event that waits to be loaded is {self._lag_s:.0f} seconds old; the limit is"
+            f" {self._marks.lag_s:.0f}.",
+            retry_after_s=wait,
+        )
+
+    def _backlogged(self, pipeline_id: int, over: int) -> PipelineBacklogged:
+        # Its part of what is drained is taken to be its part of what waits.
+        everything = (self._progress.waiting_bytes if self._progress is not None else 0) + max(
+            0, self._spool.stats.bytes - self._bytes_then
+        )
+        own = self.waiting_bytes(pipeline_id)
+        return PipelineBacklogged(
+            f"{own} bytes of this pipeline wait to be loaded; the limit for one is"
+            f" {self._marks.pipeline_bytes}.",
+            retry_after_s=self._drain.seconds_for(over * max(1.0, everything / own)),
+        )
