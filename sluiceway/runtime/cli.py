@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from sluiceway.kit.errors import InvalidInput, SluicewayError
-from sluiceway.runtime.commands import keys, operations, secrets, users
+from sluiceway.runtime.commands import keys, operations, secrets, users, verifying
 
 app = typer.Typer(
     name="sluiceway",
@@ -25,6 +25,7 @@ app.add_typer(users.app, name="user")
 app.add_typer(keys.app, name="key")
 app.add_typer(secrets.app, name="secret")
 operations.register(app)
+verifying.register(app)
 
 
 @app.command()

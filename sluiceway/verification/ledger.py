@@ -156,9 +156,12 @@ def _rows(path: Path, names: Sequence[str], pipeline: str | None) -> Iterator[tu
 def _open(path: Path) -> TextIO:
     if str(path) == "-":
         return sys.stdin
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8", newline="\n")
-    return path.open(encoding="utf-8", newline="\n")
+    try:
+        if path.suffix == ".gz":
+            return gzip.open(path, "rt", encoding="utf-8", newline="\n")
+        return path.open(encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise InvalidLedger(f"The file {path} cannot be read: {error.strerror}.") from None
 
 
 def _format(
