@@ -104,7 +104,6 @@ def _check_form(body: bytes, max_event_bytes: int) -> None:
     pairs = form_pairs(body)
     if pairs is None:
         raise MalformedForm("The form should be name=value pairs joined by '&', percent-encoded UTF-8.")
-    # A form without a value says nothing; and a text that some handshake has us sign is not an event.
     if not any(value for _, value in pairs):
         raise EmptyBody("The form holds no value.")
 

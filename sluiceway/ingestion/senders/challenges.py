@@ -23,11 +23,10 @@ from sluiceway.catalog.senders import (
     ZoomChallenge,
 )
 from sluiceway.ingestion.senders.contracts import Delivery, Headers, Reply, query_fields
-from sluiceway.ingestion.senders.errors import ChallengeRefused, SenderSecretMissing
+from sluiceway.ingestion.senders.errors import ChallengeRefused, SenderSecretMissing, SignatureInvalid
 from sluiceway.ingestion.senders.signatures import header, one_fits
 
 MAX_CHALLENGE_CHARACTERS = 2048
-# An event is a JSON object, or a form with a value: neither can be spelled with these letters.
 _CRC_TOKEN = re.compile(r"[A-Za-z0-9+/_.-]{1,256}={0,2}")
 
 
@@ -74,6 +73,19 @@ def signed_challenge(challenge: Challenge | None, delivery: Delivery, secrets: S
         raise ChallengeRefused("payload.plainToken is missing.")
     answer = {"plainToken": token, "encryptedToken": _hmac(secrets[0], token).hex()}
     return Reply(200, "application/json", msgspec.json.encode(answer))
+
+
+def check_not_signed_for_strangers(challenge: Challenge | None, body: bytes) -> None:
+    """Anyone may have a crc_token signed with the secret that signs events: so no body may be one.
+
+    Raises `SignatureInvalid`.
+    """
+    if (
+        isinstance(challenge, XChallenge)
+        and len(body) <= 258
+        and _CRC_TOKEN.fullmatch(body.decode("latin-1"))
+    ):
+        raise SignatureInvalid("The body is what a challenge could have had signed.")
 
 
 def slack_challenge(delivery: Delivery) -> Reply | None:

@@ -125,8 +125,9 @@ class _StandardWebhooks:
 
     def key(self, secret: str) -> bytes | Ed25519PublicKey:
         public = secret.startswith("whpk_")
+        text = secret.removeprefix("whpk_").removeprefix("whsec_")
         try:
-            found = base64.b64decode(secret.removeprefix("whpk_").removeprefix("whsec_"), validate=True)
+            found = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
         except (binascii.Error, ValueError):
             found = b""
         if secret.startswith("whsk_"):

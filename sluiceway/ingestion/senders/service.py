@@ -5,7 +5,12 @@ import time
 from collections.abc import Callable, Sequence
 
 from sluiceway.catalog.senders import AnyVerify, SlackVerify
-from sluiceway.ingestion.senders.challenges import handshake, signed_challenge, slack_challenge
+from sluiceway.ingestion.senders.challenges import (
+    check_not_signed_for_strangers,
+    handshake,
+    signed_challenge,
+    slack_challenge,
+)
 from sluiceway.ingestion.senders.contracts import ActiveSecret, Delivery, Headers, Reply
 from sluiceway.ingestion.senders.errors import SenderSecretMissing
 from sluiceway.ingestion.senders.schemes import make_scheme
@@ -72,6 +77,7 @@ class SchemeVerifier:
             raise SenderSecretMissing(
                 "This pipeline has no valid secret for its senders: add one with 'sluiceway secret add'."
             )
+        check_not_signed_for_strangers(self._spec.challenge, delivery.body)
         self._scheme.check(delivery, [key for key, _ in valid])
         if isinstance(self._spec, SlackVerify):
             return slack_challenge(delivery)
