@@ -99,8 +99,12 @@ class SpoolWriter:
         self._now_s = now_s
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = _lock(folder)
-        self._gauge = DiskGauge(folder, max_bytes, reserve_bytes, self._files)
-        self._number = self._recover()
+        try:
+            self._gauge = DiskGauge(folder, max_bytes, reserve_bytes, self._files)
+            self._number = self._recover()
+        except BaseException:
+            self._lock.close()  # whoever tries again in this process must find the folder free
+            raise
         self._marker = b""
         self._descriptor = -1
         self._offset = 0
