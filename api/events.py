@@ -28,6 +28,7 @@ from sluiceway.ingestion.compression import decompress, known_encoding
 from sluiceway.ingestion.contracts import Form, LogWriter, Outcome, Position
 from sluiceway.ingestion.errors import BodyTimeout
 from sluiceway.kit.errors import BadRequest, NotFound, SluicewayError
+from sluiceway.kit.faults import reach
 from sluiceway.kit.ids import uuid7
 
 log = logging.getLogger("sluiceway.api")
@@ -115,7 +116,9 @@ class EventRoute:
         else:
             self.counts["accepted"] += 1
             self.counts["events"] += events
+            reach("route.before_answer")
             await _send(send, 202, b"application/json", answer)
+            reach("route.after_answer")
 
     def take_plain(self, head: PlainHead, body: bytes, answer: Callable[[bytes], None]) -> bool:
         """Take a plain request here and now; `answer` gets the HTTP answer when the disk has spoken.
@@ -157,10 +160,12 @@ class EventRoute:
             self.counts["accepted"] += 1
             self.counts["events"] += events
             told = self._accepted(events, outcome)
+            reach("route.before_plain_answer")
             answer(
                 b"HTTP/1.1 202 Accepted\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
                 % (len(told), told)
             )
+            reach("route.after_plain_answer")
         else:
             self.counts[outcome.code] += 1
             answer(raw_problem(outcome, []))

@@ -11,6 +11,10 @@ from types import MappingProxyType
 
 POINTS = MappingProxyType(
     {
+        "route.before_answer": "the events of a request are on disk, nothing is answered",
+        "route.after_answer": "202 was handed to the server's transport",
+        "route.before_plain_answer": "the same for a request that was taken where its bytes arrive",
+        "route.after_plain_answer": "202 was handed to the connection",
         "spool.before_write": "a group of records is encoded, nothing of it is in the file",
         "spool.after_write": "the group is in the page cache, not on disk",
         "spool.after_sync": "the group is on disk, nobody knows yet",
