@@ -97,7 +97,8 @@ class LakeStats:
 class BronzeWriterState:
     """How far the writer is, and what it did since it started. `failing_since` is None when all is well.
 
-    `put_seconds`: spent in putting objects, failed ones too. `failures`: tries that failed.
+    `put_seconds`: spent in putting objects, failed ones too. `failures`: tries that failed. `reason` is
+    `last_error` in words for anyone who may see the platform's health.
     """
 
     position: Position
@@ -110,6 +111,7 @@ class BronzeWriterState:
     last_error: str | None
     put_seconds: float = 0.0
     failures: int = 0
+    reason: str | None = None
 
 
 def bronze_prefix(workspace_id: int, slug: str) -> str:

@@ -18,7 +18,9 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Protocol
 
+from sluiceway.infra import metrics
 from sluiceway.infra.clock import Clock, SystemClock
+from sluiceway.infra.trouble import describe
 from sluiceway.ingestion.contracts import Position, SpoolRecord
 from sluiceway.kit.errors import SluicewayError
 from sluiceway.kit.faults import reach
@@ -214,9 +216,11 @@ class BronzeWriter:
         began = time.perf_counter()
         try:
             self._lake.put(name, data)
+            metrics.LAKE_PUT_BYTES.inc(len(data))
         finally:
-            spent = self.state.put_seconds + time.perf_counter() - began
-            self.state = replace(self.state, put_seconds=spent)
+            spent = time.perf_counter() - began
+            metrics.LAKE_PUT_SECONDS.observe(spent)
+            self.state = replace(self.state, put_seconds=self.state.put_seconds + spent)
 
     def _slug(self, pipeline_id: int) -> str:
         found = self._pipelines(pipeline_id)
@@ -232,6 +236,7 @@ class BronzeWriter:
         if self._failures:
             log.info("bronze is being written again, after %d failures", self._failures)
         self._failures = 0
+        metrics.LAKE_EVENTS.inc(events)
         self.state = replace(
             self.state,
             position=self._cursor.position,
@@ -242,11 +247,13 @@ class BronzeWriter:
             last_flush_at=self._clock.now(),
             failing_since=None,
             last_error=None,
+            reason=None,
         )
 
     def _pause_after(self, error: Exception) -> float:
         """Seconds until the next try: doubling up to a quarter of a minute, a little random."""
         self._failures += 1
+        metrics.LAKE_FAILURES.inc()
         reason = error.detail if isinstance(error, SluicewayError) else f"{type(error).__name__}: {error}"
         log.warning("bronze cannot be written (try %d): %s", self._failures, reason)
         self.state = replace(
@@ -254,6 +261,7 @@ class BronzeWriter:
             waiting_bytes=self._size_bytes,
             failing_since=self.state.failing_since or self._clock.now(),
             last_error=reason[:500],
+            reason=describe(error),
             failures=self.state.failures + 1,
         )
         pause: float = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** min(self._failures - 1, 10))

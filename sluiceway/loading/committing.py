@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from sluiceway.infra.clock import Clock
 from sluiceway.infra.database import Database, Role
+from sluiceway.infra.trouble import describe
 from sluiceway.loading.contracts import LoaderStats
 from sluiceway.warehouse.contracts import CommittedBatch, PreparedBatch
 from sluiceway.warehouse.errors import CursorMoved, PipelineGone
@@ -109,7 +110,7 @@ class Committer:
             log.warning("loading waits for the database: %s", first_line(error))
             self._stats.failing_since = self._clock.now()
         self.failures += 1
-        self._stats.last_error = first_line(error)
+        self._stats.last_error = describe(error)
         self.close()
         self._warehouse.forget()
         pause_s = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** min(self.failures - 1, 10))
@@ -126,7 +127,7 @@ class Committer:
         if self.failures:
             log.info("loading goes on after %d failed tries", self.failures)
             self.failures = 0
-            self._stats.failing_since = None
+            self._stats.failing_since = self._stats.last_error = None
 
     def _shed(self, batch: PreparedBatch, error: Exception, tries: int) -> PreparedBatch:
         log.error(

@@ -6,7 +6,10 @@ from datetime import date, datetime
 
 @dataclass(slots=True)
 class LoaderStats:
-    """Counts since the loader started. `unknown` events had no active pipeline: bronze keeps them."""
+    """Counts since the loader started. `unknown` events had no active pipeline: bronze keeps them.
+
+    `last_error`: why it fails since `failing_since`, in words that hold nobody's data.
+    """
 
     batches: int = 0
     events: int = 0

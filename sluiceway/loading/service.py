@@ -18,6 +18,7 @@ from typing import Any
 import psycopg
 import sqlalchemy as sa
 
+from sluiceway.infra import metrics
 from sluiceway.infra.clock import Clock, SystemClock
 from sluiceway.infra.database import Database
 from sluiceway.ingestion.contracts import START, LogReader, Position
@@ -186,7 +187,7 @@ class Loader:
             if entry is None or not is_loadable(entry.pipeline):
                 if self._ahead is not None and self._ahead.pipeline_id == pipeline_id:
                     self._forget_ahead()
-                self.stats.unknown += backlog.drop(pipeline_id)
+                self._count_unknown(backlog.drop(pipeline_id))
 
     def _rest(self, backlog: Backlog) -> None:
         """Nothing waits: the database should know how far the log is read, though no batch says it."""
@@ -210,7 +211,7 @@ class Loader:
         sizes = {pipeline_id: taken.size_bytes for pipeline_id, taken in chunk.taken.items()}
         elapsed_s = time.monotonic() - began - (self._committer.paused_s - paused_s)
         self._shares.charge(sizes, elapsed_s, heavy=not turn.light)
-        self.stats.unknown += chunk.unknown
+        self._count_unknown(chunk.unknown)
         self.position = backlog.position
         return chunk.size_bytes
 
@@ -250,10 +251,7 @@ class Loader:
         chunk = self._read(wanted, max_bytes)
         for batch in chunk.batches:
             self._warehouse.ensure_leaves(batch)
-        ask = self._warehouse.ask_gate
-        return replace(
-            chunk, batches=[replace(b, verdict=ask(b.pipeline, b.mapped.rows)) for b in chunk.batches]
-        )
+        return replace(chunk, batches=[self._warehouse.judge_ahead(batch) for batch in chunk.batches])
 
     def _read(self, wanted: Mapping[int, Sequence[Span]], max_bytes: int) -> Chunk:
         now = self._clock.now()
@@ -308,6 +306,10 @@ class Loader:
     def _is_behind(self) -> bool:
         waiting = 0 if self._backlog is None else sum(self._backlog.waiting.values())
         return not self._scanned or self._ahead is not None or waiting >= _BACKLOG_BYTES
+
+    def _count_unknown(self, events: int) -> None:
+        self.stats.unknown += events
+        metrics.UNKNOWN_EVENTS.inc(events)
 
     def _count(self, committed: CommittedBatch) -> None:
         stats = self.stats

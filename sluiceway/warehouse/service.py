@@ -6,7 +6,7 @@ the notification; all or nothing. `docs/adr/0003-loader.md` says why this is exa
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -256,6 +256,14 @@ class Warehouse:
         if ids.is_empty():
             return set()
         return repository.find_known_ids(connection, pipeline_id, ids.to_list(), since)
+
+    def judge_ahead(self, batch: PreparedBatch) -> PreparedBatch:
+        """The batch with the gate's verdict on all of its rows, asked while there is time."""
+        if batch.pipeline.spec.quality is None:
+            return batch
+        with batch.timeline.stage("gate"):
+            verdict = self.ask_gate(batch.pipeline, batch.mapped.rows)
+        return replace(batch, verdict=verdict)
 
     def ask_gate(self, pipeline: Pipeline, rows: pl.DataFrame) -> GateVerdict:
         """The gate's verdict on typed rows."""

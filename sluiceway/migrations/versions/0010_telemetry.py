@@ -26,12 +26,12 @@ CREATE FUNCTION app.health_figures()
 RETURNS TABLE (dirty_buckets bigint, dirty_oldest timestamptz,
                outbox_waiting bigint, outbox_oldest timestamptz, outbox_failing bigint,
                outbox_given_up bigint, outbox_topic text,
-               last_batch_at timestamptz, connections bigint, max_connections bigint, database_bytes bigint)
+               last_batch_at timestamptz, connections bigint, max_connections bigint)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = app, pg_temp AS $$
   SELECT g.dirty, g.oldest, o.waiting, o.oldest, o.failing, o.given_up, o.topic,
          (SELECT max(last_batch_at) FROM app.pipeline_state),
          (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'),
-         current_setting('max_connections')::bigint, pg_database_size(current_database())
+         current_setting('max_connections')::bigint
   FROM (SELECT count(*) AS dirty, min(created_at) AS oldest FROM gold.dirty_buckets) g,
        (SELECT count(*) AS waiting,
                min(created_at) FILTER (WHERE available_at <= now() OR attempts > 0) AS oldest,

@@ -19,6 +19,7 @@ from sluiceway.loading.book import PipelineBook
 from sluiceway.loading.service import Loader
 from sluiceway.runtime.container import make_gate
 from sluiceway.runtime.processes.entry import run, stop_event
+from sluiceway.runtime.processes.observing import LoaderState, observed
 from sluiceway.transforms.service import split
 
 if TYPE_CHECKING:
@@ -51,8 +52,10 @@ def main(settings: Settings) -> int:
     for thread in threads:
         thread.start()
     log.info("loader started: spool %s, lake %s", spool.folder, settings.lake_url)
+    state = LoaderState(spool.folder, loader, bronze, lambda: reader.corrupt_records)
     try:
-        loader.run(stop)
+        with observed(settings, "loader", database, state):
+            loader.run(stop)
     finally:
         stop.set()
         for thread in threads[:2]:

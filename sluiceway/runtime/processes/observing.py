@@ -5,22 +5,29 @@ Belongs here: starting and ending these for each kind of process. Not here: figu
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client import start_http_server
 
-from sluiceway.infra import telemetry
+from sluiceway.infra import metrics, telemetry
 from sluiceway.infra.database import Database, Role
 from sluiceway.infra.metrics import REGISTRY
 from sluiceway.infra.reporting import Reporter, State
 from sluiceway.infra.settings import Settings
+from sluiceway.ingestion.contracts import Position
+from sluiceway.ingestion.spool.backlog import BacklogMeter
 
 if TYPE_CHECKING:
     from api.app import Lifespan
     from api.metrics import HttpMetrics
     from api.services import ApiServices
+    from sluiceway.lake.writer import BronzeWriter
+    from sluiceway.loading.service import Loader
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +75,43 @@ def observed_web(services: "ApiServices") -> "Lifespan":
             await asyncio.to_thread(telemetry.close)
 
     return lifespan
+
+
+class LoaderState:
+    """What a loader says of itself; each time it is asked, the gauges of both its readers are set too."""
+
+    def __init__(
+        self, folder: Path, loader: "Loader", bronze: "BronzeWriter", corrupt: Callable[[], int]
+    ) -> None:
+        self._folder = folder
+        self._loader = loader
+        self._bronze = bronze
+        self._corrupt = corrupt
+        self._skipped = 0
+        self._meters = {"silver": BacklogMeter(folder), "bronze": BacklogMeter(folder)}
+
+    def __call__(self) -> dict[str, Any]:
+        stats, state = self._loader.stats, self._bronze.state
+        self._measure("silver", self._loader.position)
+        self._measure("bronze", self._bronze.position)
+        skipped = self._corrupt()
+        metrics.CORRUPT_RECORDS.labels("silver").inc(max(0, skipped - self._skipped))
+        self._skipped = skipped
+        return {
+            "loading": _trouble(stats.failing_since, stats.last_error),
+            "bronze": _trouble(state.failing_since, state.reason),
+        }
+
+    def _measure(self, stage: str, position: Position | None) -> None:
+        if position is None:
+            return
+        found = self._meters[stage].measure(position)
+        metrics.WAITING_BYTES.labels(stage).set(found.waiting_bytes)
+        metrics.LAG_SECONDS.labels(stage).set(found.lag_s(time.time()))
+
+
+def _trouble(since: datetime | None, reason: str | None) -> dict[str, Any] | None:
+    return None if since is None else {"since": since.isoformat(), "reason": reason}
 
 
 def web_state(services: "ApiServices") -> dict[str, Any]:
