@@ -90,6 +90,7 @@ class Bench:
         clock: Clock | None = None,
         node: str = "test",
         max_batch_bytes: int = 1024 * 1024,
+        progress: bool = False,
     ) -> None:
         self.database = database
         self.folder = folder
@@ -97,6 +98,7 @@ class Bench:
         self.clock = clock or FixedClock(NOW)
         self._node = node
         self._max_batch_bytes = max_batch_bytes
+        self._progress = progress
         if source:
             apply_pipeline(database, 1, source)
         self.writer = SpoolWriter(folder)
@@ -108,6 +110,7 @@ class Bench:
         return Loader(
             self.database, self.reader, self.gate, self._node, book,
             clock=self.clock, max_batch_bytes=self._max_batch_bytes,
+            folder=self.folder if self._progress else None,
         )  # fmt: skip
 
     def restart(self) -> None:
