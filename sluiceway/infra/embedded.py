@@ -30,8 +30,8 @@ _START_TIMEOUT_S = 60.0
 _SETTINGS = {
     "listen_addresses": "",
     "max_connections": "120",
-    "shared_buffers": "128MB",
-    "max_wal_size": "2GB",
+    "max_wal_size": "4GB",
+    "checkpoint_timeout": "15min",
     "wal_compression": "on",
     "timezone": "UTC",
     "log_timezone": "UTC",
@@ -41,6 +41,8 @@ _SETTINGS = {
     "log_checkpoints": "off",
     "password_encryption": "scram-sha-256",
 }
+
+_LEAST_BUFFERS_MB, _MOST_BUFFERS_MB = 128, 512
 
 
 class EmbeddedServerFailed(Unavailable):
@@ -59,7 +61,7 @@ class EmbeddedPostgres:
         self.data = self.folder / "data"
         self.socket_dir = self._find_socket_dir()
         self.log = self.folder / "postgres.log"
-        self._settings = {**_SETTINGS, **(extra or {})}
+        self._settings = {"shared_buffers": _shared_buffers(), **_SETTINGS, **(extra or {})}
         self._process: subprocess.Popen[bytes] | None = None
         self._account = _unprivileged_account() if os.geteuid() == 0 else None
 
@@ -229,3 +231,9 @@ def _wait_until_gone(pid: int, timeout_s: float = 30.0) -> None:
             return
         time.sleep(0.02)
     os.kill(pid, signal.SIGKILL)
+
+
+def _shared_buffers() -> str:
+    """A sixteenth of the machine's memory within bounds: the newest ids of a busy pipeline then stay in it."""
+    memory_mb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 1024**2
+    return f"{min(max(memory_mb // 16, _LEAST_BUFFERS_MB), _MOST_BUFFERS_MB)}MB"
