@@ -17,7 +17,7 @@ from obstore.store import LocalStore, S3Store
 
 from sluiceway.lake.contracts import LakeStats, Traffic
 from sluiceway.lake.errors import LakeUnavailable
-from sluiceway.lake.local import DurableFolder
+from sluiceway.lake.local import DurableFolder, FileOps
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta
@@ -32,6 +32,7 @@ AT_ONCE = 8
 _RETRIES = 3
 _CONNECT_TIMEOUT_S = 5
 _LONGEST_BACKOFF_S = 3
+_KINDS = {"kind: Timeout": " (no answer in time)", "kind: Connect": " (no connection)"}
 
 Store = LocalStore | S3Store
 T = TypeVar("T")
@@ -43,11 +44,11 @@ class ObjectStore:
     `open_` gives the store whose requests may carry so many steps of 8 MB. Safe for several threads.
     """
 
-    def __init__(self, open_: Callable[[int], Store], shown: str, folder: Path | None) -> None:
+    def __init__(self, open_: Callable[[int], Store], shown: str, folder: DurableFolder | None) -> None:
         self._open = open_
         self._stores: dict[int, Store] = {1: open_(1)}
         self._shown = shown
-        self._files = None if folder is None else DurableFolder(folder)
+        self._files = folder
         self._lock = threading.Lock()
         self.stats = LakeStats()
 
@@ -126,8 +127,7 @@ class ObjectStore:
             if missing and isinstance(error, FileNotFoundError):
                 raise
             failed = True
-            lines = str(error).strip().splitlines() or [type(error).__name__]
-            raise LakeUnavailable(f"The lake at {self._shown} cannot be used: {lines[0][:300]}") from error
+            raise LakeUnavailable(f"The lake at {self._shown} cannot be used: {_reason(error)}") from error
         finally:
             with self._lock:
                 traffic.requests += 1
@@ -162,13 +162,21 @@ def ahead(
                 future.cancel()
 
 
-def open_store(settings: "Settings") -> ObjectStore:
+def _reason(error: Exception) -> str:
+    """The first line says what was asked of the store; why it failed is often only in those that follow."""
+    text = str(error).strip()
+    lines = text.splitlines() or [type(error).__name__]
+    told = next((told for kind, told in _KINDS.items() if kind in text), "")
+    return lines[0][:300] + told
+
+
+def open_store(settings: "Settings", files: FileOps | None = None) -> ObjectStore:
     """The store that `lake_url` names. A folder is made; a bucket has to be there."""
     parts = urlsplit(settings.lake_url)
     if parts.scheme == "file":
         folder = Path(unquote(parts.path))
         local = LocalStore(folder, mkdir=True, automatic_cleanup=True)
-        return ObjectStore(lambda steps: local, settings.lake_url, folder)
+        return ObjectStore(lambda steps: local, settings.lake_url, DurableFolder(folder, files))
 
     def bucket(steps: int) -> S3Store:
         timeout = timedelta(seconds=settings.lake_timeout_s * steps)

@@ -16,6 +16,7 @@ from sluiceway.infra.settings import Settings
 from sluiceway.lake.compaction import Compactor
 from sluiceway.lake.contracts import BronzeName, BronzeObject, Compaction, LakeStats, prefix_of
 from sluiceway.lake.errors import LakeDamaged
+from sluiceway.lake.local import FileOps
 from sluiceway.lake.reading import Objects, gathered
 from sluiceway.lake.repository import ObjectStore, open_store
 
@@ -29,10 +30,18 @@ def _nothing(step: str) -> None:
 class Lake:
     """Bronze of every pipeline under one address (`file://` or `s3://`). Safe to use from several threads."""
 
-    def __init__(self, settings: Settings, *, on_step: Callable[[str], None] = _nothing) -> None:
-        """`on_step` is told the name of every step of a compaction before it is done (fault tests)."""
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        on_step: Callable[[str], None] = _nothing,
+        files: FileOps | None = None,
+    ) -> None:
+        """`on_step` is told the name of every step of a compaction before it is done; `files` makes the file
+        calls of a lake that is a folder (fault tests).
+        """
         self.url = settings.lake_url
-        self._store: ObjectStore = open_store(settings)
+        self._store: ObjectStore = open_store(settings, files)
         self._on_step = on_step
 
     @property

@@ -119,7 +119,7 @@ class FaultProxy:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="fault-proxy", daemon=True)
         self._changed = asyncio.Event()
-        self._listening: asyncio.Task[None] | None = None
+        self._listener: socket.socket | None = None
         self._links: dict[asyncio.Task[None], _Link] = {}
 
     @property
@@ -180,14 +180,20 @@ class FaultProxy:
 
     async def _listen(self) -> None:
         if self._faults.refuse:
-            await _cancel(self._listening)
-            self._listening = None
-        elif self._listening is None:
-            listener = _tcp_socket()
-            listener.bind(("127.0.0.1", self.port))
-            listener.listen(1024)
-            listener.setblocking(False)
-            self._listening = self._loop.create_task(self._accept(listener))
+            self._deafen()
+        elif self._listener is None:
+            self._listener = _tcp_socket()
+            self._listener.bind(("127.0.0.1", self.port))
+            self._listener.listen(1024)
+            self._listener.setblocking(False)
+            # Not a task that accepts: one that is cancelled could drop a connection it has just been given.
+            self._loop.add_reader(self._listener, self._accept, self._listener)
+
+    def _deafen(self) -> None:
+        if self._listener is not None:
+            self._loop.remove_reader(self._listener)
+            self._listener.close()
+            self._listener = None
 
     async def _drop(self, how: str) -> int:
         links = dict(self._links)
@@ -198,22 +204,22 @@ class FaultProxy:
         return len(links)
 
     async def _end(self) -> None:
-        await _cancel(self._listening)
+        self._deafen()
         await self._drop("close")
 
-    async def _accept(self, listener: socket.socket) -> None:
-        with listener:
-            while True:
-                client, _ = await self._loop.sock_accept(listener)
-                client.setblocking(False)
-                family = socket.AF_UNIX if isinstance(self._upstream, Path) else socket.AF_INET
-                server = socket.socket(family)
-                server.setblocking(False)
-                link = _Link(client, server, epoch=self._epoch)
-                task = self._loop.create_task(self._serve(link))
-                self._links[task] = link
-                task.add_done_callback(self._gone)
-                self._count(connections=1, open=1)
+    def _accept(self, listener: socket.socket) -> None:
+        try:
+            client, _ = listener.accept()
+        except OSError:
+            return  # it has gone again
+        server = socket.socket(socket.AF_UNIX if isinstance(self._upstream, Path) else socket.AF_INET)
+        for side in (client, server):
+            side.setblocking(False)
+        link = _Link(client, server, epoch=self._epoch)
+        task = self._loop.create_task(self._serve(link))
+        self._links[task] = link
+        task.add_done_callback(self._gone)
+        self._count(connections=1, open=1)
 
     def _gone(self, task: asyncio.Task[None]) -> None:
         # Here and not in the task: one that is cancelled before its first step never runs.
@@ -307,7 +313,6 @@ def _tcp_socket() -> socket.socket:
     return found
 
 
-async def _cancel(task: "asyncio.Task[None] | None") -> None:
-    if task is not None:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+async def _cancel(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
