@@ -234,6 +234,6 @@ def _wait_until_gone(pid: int, timeout_s: float = 30.0) -> None:
 
 
 def _shared_buffers() -> str:
-    """A sixteenth of the machine's memory within bounds: the newest ids of a busy pipeline then stay in it."""
+    """A sixteenth of the memory, within bounds: the newest ids of a busy pipeline then stay in it."""
     memory_mb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 1024**2
     return f"{min(max(memory_mb // 16, _LEAST_BUFFERS_MB), _MOST_BUFFERS_MB)}MB"
