@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -33,13 +33,24 @@ LOAD_TIMEOUT_S = 60.0
 
 @dataclass(frozen=True)
 class RunningPlatform:
-    """Where it answers, and how to get in."""
+    """Where it answers, how to get in, and its processes by name."""
 
     url: str
     email: str
     password: str
     ingest_key: str
     database: Database
+    home: Path
+    environment: dict[str, str]
+    processes: "dict[str, subprocess.Popen[bytes]]"
+
+    def stop(self, name: str) -> None:
+        """End a process in order."""
+        _end([self.processes[name]])
+
+    def start(self, name: str) -> None:
+        """Start a process that was stopped."""
+        self.processes[name] = _start(name, self.environment, self.home)
 
     def send(self, pipeline: str, events: Sequence[dict[str, Any]]) -> None:
         """Events through the real event route; accepted when this returns."""
@@ -77,35 +88,45 @@ def free_port() -> int:
 
 
 @contextmanager
-def running_platform(database: Database, url: str, key: str, home: Path) -> Iterator[RunningPlatform]:
-    """Web and loader on the migrated database at `url`, with the examples applied and someone to sign in."""
+def running_platform(
+    database: Database, url: str, key: str, home: Path, extra: Mapping[str, str] | None = None
+) -> Iterator[RunningPlatform]:
+    """Web and loader on the migrated database at `url`, with the examples applied and someone to sign in.
+
+    `extra`: further variables of their environments.
+    """
     prepare(database)
     ingest_key = _people_and_keys(database)
     port = free_port()
     environment = {
-        **{k: v for k, v in os.environ.items() if not k.startswith("SLUICEWAY_")},
+        **{k: v for k, v in os.environ.items() if not k.startswith(("SLUICEWAY_", "OTEL_"))},
         "SLUICEWAY_HOME": str(home),
         "SLUICEWAY_DATABASE_URL": url,
         "SLUICEWAY_SECRET_KEY": key,
         "SLUICEWAY_NODE": "test",
         "SLUICEWAY_PORT": str(port),
         "SLUICEWAY_LOG_LEVEL": "warning",
+        **(extra or {}),
     }
     home.mkdir(parents=True, exist_ok=True)
-    children = [_start(name, environment, home) for name in ("web", "loader")]
+    children = {name: _start(name, environment, home) for name in ("web", "loader")}
     try:
         address = f"http://127.0.0.1:{port}"
-        _wait_until_ready(address, children, home)
-        yield RunningPlatform(address, EMAIL, PASSWORD, ingest_key, database)
+        _wait_until_ready(address, list(children.values()), home)
+        yield RunningPlatform(address, EMAIL, PASSWORD, ingest_key, database, home, environment, children)
     finally:
-        for child in children:
-            child.terminate()
-        for child in children:
-            try:
-                child.wait(10)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
+        _end(list(children.values()))
+
+
+def _end(children: Sequence["subprocess.Popen[bytes]"]) -> None:
+    for child in children:
+        child.terminate()
+    for child in children:
+        try:
+            child.wait(10)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
 
 
 def prepare(database: Database) -> None:
@@ -121,7 +142,7 @@ def _people_and_keys(database: Database) -> str:
 
 
 def _start(name: str, environment: dict[str, str], home: Path) -> "subprocess.Popen[bytes]":
-    with (home / f"{name}.log").open("wb") as log:
+    with (home / f"{name}.log").open("ab") as log:
         return subprocess.Popen(
             [sys.executable, "-m", f"sluiceway.runtime.processes.{name}"],
             env=environment, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT,
