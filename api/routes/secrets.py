@@ -108,7 +108,12 @@ def add_secret(
     return CreatedSecret(value=made, info=_secret(info, now))
 
 
-@router.delete("/{pipeline}/secrets/{secret_id}", status_code=204, summary="Remove a sender's secret")
+@router.delete(
+    "/{pipeline}/secrets/{secret_id}",
+    status_code=204,
+    response_class=Response,
+    summary="Remove a sender's secret",
+)
 def remove_secret(services: Services, caller: MayManage, pipeline: Slug, secret_id: UUID) -> None:
     """What is signed with it is refused from now on, everywhere within seconds."""
     with catalog(services, caller) as conn:

@@ -184,6 +184,8 @@ def _check(
     problems: list[FieldError] = []
     if not value.strip() or len(value) > MAX_SECRET_CHARACTERS:
         problems.append(FieldError("value", f"should have 1 to {MAX_SECRET_CHARACTERS} characters"))
+    elif not value.isprintable():
+        problems.append(FieldError("value", "should have no line breaks or other control characters"))
     elif spec is not None and purpose == "signature" and (wrong := check_secret(spec, value)) is not None:
         problems.append(FieldError("value", wrong))
     if len(name.strip()) > NAME_LENGTH:
