@@ -9,8 +9,8 @@ import pytest
 from sluiceway.infra.database import Database
 from sluiceway.infra.keys import SecretKey
 from tests.conftest import Cluster
-from tests.support.faults.kills import prepare_template
 from tests.support.faults.stage import Stage
+from tests.support.faults.world import prepare_template
 
 
 @pytest.fixture(scope="session")

@@ -2,11 +2,13 @@
 consumer of the live stream that keeps what it was told. Real HTTP; both go on whatever happens in between.
 """
 
+import gzip
 import http.client
 import json
 import random
 import socket
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -84,6 +86,7 @@ class Sender(threading.Thread):
         self._gives_up, self._plenty = gives_up, plenty
         self._chance = random.Random(name)
         self._ending = threading.Event()
+        self._abandoned = False
         self._connection: http.client.HTTPConnection | None = None
 
     def run(self) -> None:
@@ -105,6 +108,11 @@ class Sender(threading.Thread):
         finally:
             self._close()
 
+    def give_up(self) -> None:
+        """Stop soon, whatever is under way; to be called in any case."""
+        self._ending.set()
+        self._abandoned = True
+
     def finish(self) -> Ledger:
         """Stop after what is under way was acknowledged; raises what went wrong."""
         self._ending.set()
@@ -116,12 +124,11 @@ class Sender(threading.Thread):
 
     def _deliver(self, events: list[dict[str, Any]]) -> None:
         """Until acknowledged; sometimes given up after a failure: then it may be there or not."""
-        body, media_type = _encode(events, self._chance)
+        body, headers = _encode(events, self._chance)
         ids = [event["id"] for event in events if isinstance(event.get("id"), str)]
         self.ledger.sent.update(ids)
-        patience = 0.0
         while True:
-            answer = self._post(body, media_type)
+            answer = self._post(body, headers)
             if answer is not None:
                 for key in ids:
                     self.ledger.acknowledged[key] = self.ledger.acknowledged.get(key, 0) + 1
@@ -129,18 +136,17 @@ class Sender(threading.Thread):
                     segment, offset = answer["position"].rsplit("-", 2)[1:]
                     self.ledger.position = max(self.ledger.position, (int(segment), int(offset)))
                 return
-            if self._chance.random() < self._gives_up:
+            if self._abandoned or self._chance.random() < self._gives_up:
                 return
-            patience += _AGAIN_S
-            threading.Event().wait(_AGAIN_S)
+            time.sleep(_AGAIN_S)
 
-    def _post(self, body: bytes, media_type: str) -> dict[str, Any] | None:
+    def _post(self, body: bytes, headers: dict[str, str]) -> dict[str, Any] | None:
         """The answer's document if it was 202; None if there was no answer, or one that says: later."""
         self.ledger.requests += 1
         try:
             if self._connection is None:
                 self._connection = http.client.HTTPConnection(*self._address, timeout=TIMEOUT_S)
-            self._connection.request("POST", self._path, body, {**self._headers, "Content-Type": media_type})
+            self._connection.request("POST", self._path, body, self._headers | headers)
             response = self._connection.getresponse()
             text = response.read()
         except (OSError, http.client.HTTPException):
@@ -161,12 +167,19 @@ class Sender(threading.Thread):
             self._connection = None
 
 
-def _encode(events: list[dict[str, Any]], chance: random.Random) -> tuple[bytes, str]:
+def _encode(events: list[dict[str, Any]], chance: random.Random) -> tuple[bytes, dict[str, str]]:
+    """A body in one of the forms that are taken, and the headers that say which."""
+    media_type = "application/json"
     if len(events) == 1 and chance.random() < 0.5:
-        return json.dumps(events[0]).encode(), "application/json"
+        body = json.dumps(events[0]).encode()
+    elif chance.random() < 0.3:
+        body = json.dumps(events).encode()
+    else:
+        body = b"\n".join(json.dumps(event).encode() for event in events)
+        media_type = "application/x-ndjson"
     if chance.random() < 0.3:
-        return json.dumps(events).encode(), "application/json"
-    return b"\n".join(json.dumps(event).encode() for event in events), "application/x-ndjson"
+        return gzip.compress(body), {"Content-Type": media_type, "Content-Encoding": "gzip"}
+    return body, {"Content-Type": media_type}
 
 
 class Consumer(threading.Thread):
