@@ -7,7 +7,6 @@ buckets of its own at the same rates. Not here: the buckets (`buckets`), a slice
 
 import asyncio
 import logging
-import math
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -20,6 +19,7 @@ import psycopg
 from sluiceway.catalog.limits import KeyLimits, LimitsSpec
 from sluiceway.ingestion.access import Admission
 from sluiceway.ingestion.errors import BatchExceedsBurst, RateLimited
+from sluiceway.ingestion.limits.answers import batch_exceeds_burst, rate_limited
 from sluiceway.ingestion.limits.buckets import Ask, Buckets, Taken, Thing
 from sluiceway.ingestion.limits.refusals import RefusalBook
 from sluiceway.ingestion.limits.slices import Slice
@@ -103,29 +103,33 @@ class RateLimiter:
         None: it may pass, at once. Otherwise await what is returned: it ends, or raises `RateLimited`. Raises
         `BatchExceedsBurst` where no waiting would help.
         """
-        limits, key_limits = admission.limits, admission.key_limits
-        if key_limits is None and limits.events_per_s is None and limits.bytes_per_s is None:
+        if self.take_now(admission, events, size_bytes):
             return None
-        plan = self._plans.get((admission.pipeline_id, admission.key_id))
-        if plan is None or plan.limits is not limits or plan.key_limits is not key_limits:
-            plan = self._plan(admission)
-        now = self._monotonic()
-        ready = True
-        for part in plan.parts:
-            need = float(size_bytes if part.counts_bytes else events)
+        parts = self._plan(admission).parts
+        needs = _needs(parts, events, size_bytes)
+        for part, need in zip(parts, needs, strict=True):
             if need > part.thing.burst:
-                raise self._too_large(admission, part, need)
-            ready = ready and part.has(need, now)
-        needs = tuple(float(size_bytes if part.counts_bytes else events) for part in plan.parts)
-        if not ready:
-            return self._wait(admission, plan.parts, needs)
-        for part, need in zip(plan.parts, needs, strict=True):
+                raise self._too_large(admission.pipeline_id, part, need)
+        return self._wait(admission, parts, needs)
+
+    def take_now(self, admission: Admission, events: int, size_bytes: int) -> bool:
+        """The same for a caller that cannot wait. False: nothing was counted; `take` says more."""
+        limits = admission.limits
+        if admission.key_limits is None and limits.events_per_s is None and limits.bytes_per_s is None:
+            return True
+        parts = self._plan(admission).parts
+        needs = _needs(parts, events, size_bytes)
+        now = self._monotonic()
+        for part, need in zip(parts, needs, strict=True):
+            if not part.has(need, now):
+                return False
+        for part, need in zip(parts, needs, strict=True):
             part.use(need)
             if part.runs_low(now):
                 part.topping = True
                 self._enqueue(_Job((part,), (0.0,)))
         self.figures.granted += 1
-        return None
+        return True
 
     @property
     def held(self) -> float:
@@ -137,6 +141,11 @@ class RateLimiter:
     def on_its_own(self) -> bool:
         """Whether the database is away, so that this process limits by itself."""
         return self._stuck is not None or self._monotonic() < self._away_until
+
+    async def settled(self) -> None:
+        """Wait until no question is on its way."""
+        while self._worker is not None and not self._worker.done():
+            await asyncio.wait({self._worker})
 
     async def close(self) -> None:
         """Give back what is held, then ask no more."""
@@ -196,11 +205,11 @@ class RateLimiter:
         if self.on_its_own:
             self._settle_alone(job)
             return True
-        waits = [
-            0.0 if part.has(need, now) else part.hopeless_s(need, now)
-            for part, need in zip(job.parts, job.needs, strict=True)
-        ]
-        if any(wait > 0 for wait in waits):
+        wants = list(zip(job.parts, job.needs, strict=True))
+        waits = [0.0 if part.has(need, now) else part.hopeless_s(need, now) for part, need in wants]
+        wait = max(waits)
+        told = any(part.holds_too_much(need, now) or part.ends_within(wait, now) for part, need in wants)
+        if wait > 0 and not told:
             self._refuse(job, waits)
             return True
         return False
@@ -235,8 +244,17 @@ class RateLimiter:
             return None
         now = self._monotonic()
         self.figures.leased += sum(taken.leased)
-        for part, ahead, leased, left in zip(job.parts, aheads, taken.leased, taken.left, strict=True):
-            part.learn(ahead, leased, left, sent_at=sent_at, now=now, until=sent_at + self._lease_s)
+        for index, part in enumerate(job.parts):
+            returned = job.give_back or job.needs[index] > 0
+            part.learn(
+                wanted=aheads[index],
+                kept=0.0 if returned else rests[index],
+                leased=taken.leased[index],
+                left=taken.left[index],
+                sent_at=sent_at,
+                now=now,
+                until=sent_at + self._lease_s,
+            )
         if any(leased > 0 for leased in taken.leased):
             self._look_after()
         return taken
@@ -302,17 +320,16 @@ class RateLimiter:
         self.book.note(job.pipeline_id, RateLimited.code)
         job.future.set_exception(rate_limited(job.parts, job.needs, waits_s, self._monotonic()))
 
-    def _too_large(self, admission: Admission, part: Slice, need: float) -> BatchExceedsBurst:
+    def _too_large(self, pipeline_id: int, part: Slice, need: float) -> BatchExceedsBurst:
         self.figures.too_large += 1
-        return BatchExceedsBurst(
-            f"The request counts {need:.0f} {_unit(part)} against {part.title}, which never lets more than"
-            f" {part.thing.burst:.0f} through at once; split it.",
-            extra={"limit": part.title, "needed": int(need), "burst": int(part.thing.burst)},
-            headers={"RateLimit-Policy": _policy(part)},
-        )
+        self.book.note(pipeline_id, BatchExceedsBurst.code)
+        return batch_exceeds_burst(part, need)
 
     def _plan(self, admission: Admission) -> _Plan:
         limits, key_limits = admission.limits, admission.key_limits
+        known = self._plans.get((admission.pipeline_id, admission.key_id))
+        if known is not None and known.limits is limits and known.key_limits is key_limits:
+            return known
         workspace, pipeline = admission.workspace_id, f"pipeline:{admission.pipeline_id}"
         parts = []
         if limits.events_per_s is not None:
@@ -342,44 +359,5 @@ class RateLimiter:
         return found
 
 
-def rate_limited(
-    parts: Sequence[Slice], needs: Sequence[float], waits_s: Sequence[float], now: float
-) -> RateLimited:
-    """The refusal: which limit, when the asked number will be there, and the fields of IETF's draft."""
-    wait = max(waits_s)
-    at = list(waits_s).index(wait)
-    part, need = parts[at], needs[at]
-    return RateLimited(
-        f"The request counts {need:.0f} {_unit(part)} against {part.title}: they will be there in"
-        f" {wait:.1f} seconds.",
-        retry_after_s=wait,
-        extra={"limit": part.title, "needed": int(need), "retry_after_s": math.ceil(wait * 1000) / 1000},
-        headers={
-            "RateLimit-Policy": ", ".join(_policy(each) for each in parts),
-            "RateLimit": ", ".join(
-                f'"{_name(each)}";r={_available(each, now, wanted, wait_s)};t={math.ceil(wait_s)}'
-                for each, wanted, wait_s in zip(parts, needs, waits_s, strict=True)
-            ),
-        },
-    )
-
-
-def _available(part: Slice, now: float, need: float, wait_s: float) -> int:
-    """Tokens that are there: fewer than the need, where it has to wait."""
-    most = max(0.0, need - 1) if wait_s > 0 else part.thing.burst
-    known = part.local if part.local is not None else part.left + part.tokens
-    since = part.local_at if part.local is not None else part.left_at
-    return int(max(0.0, min(most, known + part.thing.rate * max(0.0, now - since))))
-
-
-def _policy(part: Slice) -> str:
-    burst, window = int(part.thing.burst), math.ceil(part.thing.burst / part.thing.rate)
-    return f'"{_name(part)}";q={burst};w={window};qu="{"content-bytes" if part.counts_bytes else "events"}"'
-
-
-def _name(part: Slice) -> str:
-    return part.title.removeprefix("the ").replace("'s ", "-")
-
-
-def _unit(part: Slice) -> str:
-    return "bytes" if part.counts_bytes else "events"
+def _needs(parts: Sequence[Slice], events: int, size_bytes: int) -> tuple[float, ...]:
+    return tuple(float(size_bytes if part.counts_bytes else events) for part in parts)

@@ -10,7 +10,7 @@ from sluiceway.ingestion.limits.buckets import Thing
 AHEAD_S = 0.25  # a slice holds what the process uses in so long: a busy process asks a few times a second
 LEAST_INTERVAL_S = 0.05
 MOST_OF_BURST = 0.25  # what one process holds at most: the rest of the burst stays for the others
-SCARCE_S = 0.1  # how long nobody asks again after a bucket gave less than was wanted
+SCARCE_S = 0.1  # how long nobody asks again after a bucket gave less than was wanted, at most
 TOLERANCE = 1e-6
 _NEVER = float("-inf")
 
@@ -19,14 +19,17 @@ _NEVER = float("-inf")
 class Slice:
     """One limited thing as this process sees it.
 
-    `tokens` may be used until `until`. `left` is what the bucket had at `left_at`, when last asked (infinite
-    before that): it holds at most that and what has flowed in since.
+    `tokens` may be used until `until`; `lease` is what the bucket takes for held until `lease_until` at
+    most. `left` is what the bucket had at `left_at`, when last asked (infinite before that): it holds at
+    most that and what has flowed in since.
     """
 
     thing: Thing
     counts_bytes: bool
     title: str
     tokens: float = 0.0
+    lease: float = 0.0
+    lease_until: float = _NEVER
     until: float = _NEVER
     leased_at: float = _NEVER
     left: float = float("inf")
@@ -56,6 +59,14 @@ class Slice:
     def runs_low(self, now: float) -> bool:
         return self.tokens < self.low and not self.topping and now >= self.quiet_until
 
+    def holds_too_much(self, need: float, now: float) -> bool:
+        """Whether the bucket cannot fill up to the need while it takes so much for held: it must be told."""
+        return now < self.lease_until and need > self.thing.burst - self.lease
+
+    def ends_within(self, wait_s: float, now: float) -> bool:
+        """Whether what is held will be lost to somebody who waits so long, if it does not go back."""
+        return self.tokens > 0 and now + wait_s >= self.until
+
     def hopeless_s(self, need: float, now: float) -> float:
         """How long a need is sure not to be met, 0 if asking may help."""
         if self.left == float("inf"):
@@ -78,17 +89,27 @@ class Slice:
         return wanted if wanted >= max(1.0, need) else 0.0
 
     def learn(
-        self, wanted: float, leased: float, left: float, *, sent_at: float, now: float, until: float
+        self,
+        *,
+        wanted: float,
+        kept: float,
+        leased: float,
+        left: float,
+        sent_at: float,
+        now: float,
+        until: float,
     ) -> None:
-        """Take in what the bucket answered to an ask that was sent at `sent_at`."""
+        """Take in what the bucket answered to an ask that was sent at `sent_at` and kept so much."""
         self.rest(now)
         self.tokens += leased
-        if leased > 0 or self.tokens > 0:
+        self.lease = kept + leased
+        if self.lease > 0:
             self.until, self.leased_at = until, sent_at
+            self.lease_until = now + until - sent_at  # the bucket's clock began to run after the question
         self.low = leased / 2
         self.left, self.left_at = left, sent_at
         if wanted > 0 and leased < wanted - TOLERANCE:
-            self.quiet_until = now + SCARCE_S
+            self.quiet_until = now + min(SCARCE_S, MOST_OF_BURST * self.thing.burst / self.thing.rate)
         self.local = None
 
     def local_wait_s(self, need: float, now: float) -> float:

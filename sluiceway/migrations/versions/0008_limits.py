@@ -159,7 +159,7 @@ CREATE TABLE app.intake_refusals (
 );
 CREATE INDEX intake_refusals_age ON app.intake_refusals (minute);
 COMMENT ON TABLE app.intake_refusals IS
-  'Requests answered with 429 or 503 by a limit or a high-water mark, a minute; kept for a day.';
+  'Requests refused by a limit or a high-water mark, by minute; kept for a day.';
 CALL app.isolate('app.intake_refusals');
 CALL app.isolate('app.rate_buckets');
 GRANT SELECT ON app.intake_refusals TO sluiceway_app;
