@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import httptools
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from api.problems import MEDIA_TYPE, problem_document
@@ -21,6 +22,8 @@ from sluiceway.kit.ids import uuid7
 
 # What a connection waits for, or is waited for.
 WAITING, HEAD, BODY, OVER = range(4)
+# The parser cannot be stopped after a request: it gets so many bytes at a time where one may end.
+_BITE_BYTES = 4096
 
 
 class LineTooLong(SluicewayError):
@@ -97,36 +100,73 @@ class Watch:
             self._timer = loop.call_later(self.limits.look_s, self._look, loop, connections)
 
 
+class _Flow(FlowControl):
+    """uvicorn's, but that an application asking for more does not undo `held`."""
+
+    held = False
+
+    def resume_reading(self) -> None:
+        if not self.held:
+            super().resume_reading()
+
+
 class GuardedProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1 with limits. `watch` is its server's."""
+    """uvicorn's HTTP/1.1 with limits. `watch` is its server's.
+
+    While an answer is outstanding, what a client sent behind its request is held back unread (uvicorn queues
+    it all, however much it is).
+    """
 
     watch: ClassVar[Watch]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.flow: _Flow = _Flow(transport)
         self.watch.wake(self.loop, self.connections)
         self.phase = WAITING
         self.since = self.watch.now
-        self._served = False
+        self._served = self._staying = False
         self._fault: SluicewayError | None = None
         self._farewell: SluicewayError | None = None
         self._stalled_since: float | None = None
-        self._head_bytes = self._head_count = self._body_bytes = 0
+        self._head_bytes = self._head_count = self._body_bytes = self._length = 0
+        self._held_back = b""
         # Bytes since the parser last came across something whole; -1: it just did.
         self._unparsed = -1
 
     # What comes in
 
     def data_received(self, data: bytes) -> None:
-        if self.phase == OVER:
-            return
+        at = 0
+        while at < len(data) and self.phase != OVER:
+            if self._held_back or (self.phase == WAITING and self.answering()):
+                self.hold_back(data[at:] if at else data)
+                return
+            size = max(_BITE_BYTES, self._length - self._body_bytes if self.phase == BODY else 0)
+            self._parse(data[at : at + size] if at or size < len(data) else data)
+            at += size
+
+    def hold_back(self, data: bytes) -> None:
+        """Keep `data` unread until what came before has its answer; read no more meanwhile."""
+        self._held_back += data
+        self.flow.held = True
+        self.flow.pause_reading()
+
+    def go_on(self) -> None:
+        """Look at what was held back."""
+        data, self._held_back = self._held_back, b""
+        self.flow.held = False
+        self.flow.resume_reading()
+        self.data_received(data)
+
+    def _parse(self, data: bytes) -> None:
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
+        except httptools.HttpParserUpgrade as upgrade:
             if self._should_upgrade():
                 self.handle_websocket_upgrade()
-            elif self.cycle is not None:
-                self.cycle.keep_alive = False  # answered in HTTP/1.1; what follows could be anything
+            else:
+                self._stay_with_http_1(data[upgrade.args[0] :])
             return
         except httptools.HttpParserError:
             fault = self._fault or MalformedRequest("The request is not valid HTTP/1.1.")
@@ -141,7 +181,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self.phase = HEAD
         self.since = self.watch.now
         self._unparsed = -1
-        self._head_bytes = self._head_count = self._body_bytes = 0
+        self._head_bytes = self._head_count = self._body_bytes = self._length = 0
 
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
@@ -154,9 +194,14 @@ class GuardedProtocol(HttpToolsProtocol):
         limits = self.watch.limits
         if self._head_count > limits.headers or self._head_bytes > limits.header_bytes:
             raise self._stop(self._too_large())
+        if len(name) == 14 and name.lower() == b"content-length" and len(value) < 19 and value.isdigit():
+            self._length = int(value)
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
+        self._staying = bool(self.parser.should_upgrade()) and not self._should_upgrade()
+        if self._staying:
+            return
         self.phase = BODY
         self.since = self.watch.now
         self._served = True
@@ -171,7 +216,19 @@ class GuardedProtocol(HttpToolsProtocol):
         self.phase = WAITING
         self.since = self.watch.now
         self._unparsed = -1
-        super().on_message_complete()
+        if not self._staying:
+            super().on_message_complete()
+
+    def _stay_with_http_1(self, rest: bytes) -> None:
+        """An offer of another protocol (h2c, by Java's client) is not taken up: the request counts as it is.
+
+        The parser takes everything behind the head for the other protocol, so it has to be told again.
+        """
+        head = [b"%b %b HTTP/1.1\r\n" % (self.parser.get_method(), self.url)]
+        dropped = (b"upgrade", b"connection", b"http2-settings")
+        head += [b"%b: %b\r\n" % pair for pair in self.headers if pair[0] not in dropped]
+        self.parser = httptools.HttpRequestParser(self)
+        self._parse(b"".join([*head, b"\r\n", rest]))
 
     def _stop(self, fault: SluicewayError) -> Exception:
         self._fault = fault
@@ -198,6 +255,8 @@ class GuardedProtocol(HttpToolsProtocol):
             self._start_asgi_task(cycle, app)
         elif self._farewell is not None:
             self._say_farewell(self._farewell)
+        elif self._held_back:
+            self.go_on()
 
     def pause_writing(self) -> None:
         self._stalled_since = self.watch.now
@@ -217,9 +276,13 @@ class GuardedProtocol(HttpToolsProtocol):
         else:
             super().shutdown()
 
-    def busy(self) -> bool:
-        """Whether an answer is still owed to this client."""
+    def answering(self) -> bool:
+        """Whether an application still owes this client an answer."""
         return self.cycle is not None and not self.cycle.response_complete
+
+    def busy(self) -> bool:
+        """Whether anything is still owed to this client."""
+        return self.answering() or bool(self._held_back)
 
     def refuse(self, error: SluicewayError) -> None:
         """Say why and let the connection go, after the answers to what came before; drop what still comes."""
@@ -230,7 +293,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self.since = self.watch.now
         if in_body and self.pipeline:
             self.pipeline.popleft()  # not begun: the newest of those that wait for their turn
-        elif in_body and self.busy():
+        elif in_body and self.answering():
             cycle = self.cycle
             cycle.disconnected = True
             cycle.message_event.set()
@@ -241,7 +304,7 @@ class GuardedProtocol(HttpToolsProtocol):
         elif in_body:
             self.transport.close()  # it has its answer and goes on sending
             return
-        if self.pipeline or self.busy():
+        if self.pipeline or self.answering():
             self._farewell = error
         else:
             self._say_farewell(error)
@@ -285,7 +348,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _look_at_body(self, now: float, elapsed: float) -> None:
         limits = self.watch.limits
-        if not self.busy():
+        if not self.answering():
             if now - self.since > limits.linger_s:
                 self.transport.close()  # answered long ago, and still sending
         elif self.flow.read_paused or self.cycle.waiting_for_100_continue:

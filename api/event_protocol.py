@@ -33,24 +33,20 @@ class EventProtocol(GuardedProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._plain = not self.access_log and self.limit_concurrency is None and not self.root_path
+        self._plain = not self.config.access_log and self.limit_concurrency is None and not self.root_path
         self._pending = 0
-        self._held_back = b""
         self._partial = b""
         self._leaving = False
         self._head = b""
         self._said: PlainHead | None = None
 
     def data_received(self, data: bytes) -> None:
-        if self._held_back:
-            self._held_back += data  # read before the transport heard that it should not
-            return
         began = bool(self._partial)
         if began:
             data = self._partial + data
             self._partial = b""
             self.phase = WAITING
-        if self._plain and self.phase == WAITING and not self.pipeline and not super().busy():
+        if self._plain and self.phase == WAITING and not self._held_back and not self.answering():
             data = self._take(data, began)
         if data:
             super().data_received(data)
@@ -92,8 +88,7 @@ class EventProtocol(GuardedProtocol):
             at = stop
         rest = data[at:] if at else data
         if rest and self._pending:
-            self._held_back = rest
-            self.flow.pause_reading()
+            self.hold_back(rest)
             return b""
         return rest
 
@@ -113,12 +108,7 @@ class EventProtocol(GuardedProtocol):
         if self._leaving:
             transport.close()
         elif self._held_back and not self.flow.write_paused:
-            self._go_on()
-
-    def _go_on(self) -> None:
-        data, self._held_back = self._held_back, b""
-        self.flow.resume_reading()
-        self.data_received(data)
+            self.go_on()
 
     def _with_headers(self, answer: bytes) -> bytes:
         status, _, rest = answer.partition(b"\r\n")
@@ -129,11 +119,11 @@ class EventProtocol(GuardedProtocol):
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if self._held_back and self._pending == 0:
-            self._go_on()
+        if self._held_back and self._pending == 0 and not self.answering():
+            self.go_on()
 
     def busy(self) -> bool:
-        return self._pending > 0 or bool(self._held_back) or super().busy()
+        return self._pending > 0 or super().busy()
 
     def shutdown(self) -> None:
         """Answer what was begun, then close."""

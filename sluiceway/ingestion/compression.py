@@ -4,13 +4,23 @@ import zlib
 
 import zstandard
 
-from sluiceway.ingestion.errors import BodyTooLarge, BrokenCompression, UnknownContentEncoding
+from sluiceway.ingestion.errors import (
+    BodyTooLarge,
+    BrokenCompression,
+    CompressionRatio,
+    UnknownContentEncoding,
+)
+from sluiceway.kit.errors import SluicewayError
 
 ENCODINGS = ("gzip", "zstd")
 # What RFC 9659 asks every sender of zstd over HTTP to stay within.
 _ZSTD_WINDOW_BYTES = 8 * 1024 * 1024
 # The most that 4 bytes of zstd can become is one block of 128 KiB.
 _ZSTD_RATIO = 128 * 1024 // 4
+MOST_RATIO = 100
+"""Events compress 5 to 30 times. What becomes more than so many times as long is made to cost us memory."""
+RATIO_FREE_BYTES = 1024 * 1024
+"""Up to this length nobody is asked how well it compressed."""
 
 
 def known_encoding(value: str) -> str | None:
@@ -28,10 +38,15 @@ def known_encoding(value: str) -> str | None:
 def decompress(data: bytes, encoding: str, limit: int) -> bytes:
     """The body as it was before `encoding`; several frames or members in a row are one body.
 
-    Raises `BodyTooLarge` over `limit` bytes, `BrokenCompression` if it is damaged or cut short.
+    Raises `BodyTooLarge` over `limit` bytes, `CompressionRatio` over `MOST_RATIO` times its length (and
+    `RATIO_FREE_BYTES`), `BrokenCompression` if it is damaged or cut short.
     """
+    by_ratio = max(RATIO_FREE_BYTES, MOST_RATIO * len(data))
+    most = min(limit, by_ratio)
     try:
-        found = _gunzip(data, limit) if encoding == "gzip" else _unzstd(data, limit)
+        found = _gunzip(data, most) if encoding == "gzip" else _unzstd(data, most)
+    except _TooMuch:
+        raise (_ratio() if by_ratio < limit else too_large(limit)) from None
     except (zlib.error, zstandard.ZstdError) as error:
         raise BrokenCompression(f"The body is not valid {encoding}: {error}.") from None
     if found is None:
@@ -41,6 +56,17 @@ def decompress(data: bytes, encoding: str, limit: int) -> bytes:
 
 def too_large(limit: int) -> BodyTooLarge:
     return BodyTooLarge(f"A body may have {limit} bytes, decompressed.", extra={"limit_bytes": limit})
+
+
+class _TooMuch(Exception):
+    """More came out than may."""
+
+
+def _ratio() -> SluicewayError:
+    return CompressionRatio(
+        f"A compressed body may become {MOST_RATIO} times as long, or {RATIO_FREE_BYTES} bytes if more.",
+        extra={"limit_ratio": MOST_RATIO},
+    )
 
 
 def _gunzip(data: bytes, limit: int) -> bytes | None:
@@ -53,7 +79,7 @@ def _gunzip(data: bytes, limit: int) -> bytes | None:
         parts.append(part)
         room -= len(part)
         if room <= 0:
-            raise too_large(limit)
+            raise _TooMuch
         if not member.eof:
             return None
         rest = member.unused_data
@@ -75,7 +101,7 @@ def _unzstd(data: bytes, limit: int) -> bytes | None:
             parts.append(part)
             room -= len(part)
             if room < 0:
-                raise too_large(limit)
+                raise _TooMuch
         if not frame.eof:
             return None
     return b"".join(parts)

@@ -1,21 +1,15 @@
 """A running event route: uvicorn on a free port, a real database with a pipeline and its keys, a spool."""
 
-import asyncio
 import dataclasses
-import socket
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 
 from api.connection_guard import GuardLimits
-from api.event_protocol import protocol_for
 from api.events import EventRoute, Limits, event_app
 from sluiceway.identity.keys import create_key
 from sluiceway.infra.database import Database, Role
@@ -23,6 +17,7 @@ from sluiceway.infra.settings import Settings
 from sluiceway.ingestion.contracts import START, SpoolRecord
 from sluiceway.ingestion.spool import SpoolReader, SpoolWriter
 from sluiceway.warehouse.schema import apply_pipeline
+from tests.support.event_server import WAYS, ThreadedServer, protocol_of
 
 FLIGHTS = """\
 name: flights
@@ -75,42 +70,6 @@ def make_keys(database: Database) -> dict[str, str]:
         }
 
 
-@dataclass
-class _Server:
-    """uvicorn in a thread of this process, with a protocol class or the name of one of its own."""
-
-    app: EventRoute
-    http: Any
-
-    def __post_init__(self) -> None:
-        self.socket = socket.socket()
-        self.socket.bind(("127.0.0.1", 0))
-        self.port = self.socket.getsockname()[1]
-        self.ready = threading.Event()
-        self.thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
-        self.thread.start()
-        assert self.ready.wait(10)
-
-    async def _serve(self) -> None:
-        config = uvicorn.Config(
-            self.app, lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=1,
-            loop="uvloop", http=self.http,
-        )  # fmt: skip
-        self.server = uvicorn.Server(config)
-        self.server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
-        async with self.app.lifespan():
-            task = asyncio.ensure_future(self.server.serve([self.socket]))
-            while not self.server.started:  # noqa: ASYNC110  # uvicorn offers no event for it
-                await asyncio.sleep(0.01)
-            self.ready.set()
-            await task
-
-    def stop(self) -> None:
-        self.server.should_exit = True
-        self.thread.join(timeout=10)
-        self.socket.close()
-
-
 Serve = Callable[..., Running]
 
 
@@ -120,7 +79,7 @@ def guard() -> GuardLimits:
     return GuardLimits()
 
 
-@pytest.fixture(params=["plain", "ordinary"])
+@pytest.fixture(params=WAYS)
 def way(request: pytest.FixtureRequest) -> str:
     """Whether plain requests are taken by the protocol, or all go through ASGI."""
     return str(request.param)
@@ -139,8 +98,7 @@ def serve(database: Database, settings: Settings, way: str, guard: GuardLimits) 
         found = Limits(settings.max_body_bytes, settings.max_event_bytes)
         found = dataclasses.replace(found, **limits)  # type: ignore[arg-type]
         route = event_app(settings, writer, database, limits=found)
-        protocol = protocol_for(route if way == "plain" else None, guard)
-        server = _Server(route, protocol)
+        server = ThreadedServer(route, protocol_of(way, route, guard), grace_s=1)
         url = f"http://127.0.0.1:{server.port}"
         client = httpx.Client(base_url=url, timeout=20)
         stops.extend([writer.close, server.stop, client.close])

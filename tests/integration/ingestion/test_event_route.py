@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import random
 import socket
 import time
 from datetime import UTC, datetime
@@ -19,6 +20,8 @@ from sluiceway.ingestion.spool.segments import FileOps
 from sluiceway.warehouse.schema import apply_pipeline
 
 EVENTS = [{"id": n, "carrier": "B6"} for n in range(3)]
+# Over the limit, and not compressing well: no bomb.
+LARGE = b'{"text":"' + random.Random(1).randbytes(9_000_000).hex().encode() + b'"}'
 NDJSON = "\n".join(json.dumps(e) for e in EVENTS).encode()
 
 
@@ -96,8 +99,10 @@ BAD = [
     (b'{}\n{"id":}\n{}', {"content_type": "application/x-ndjson"}, 400, "malformed_json"),
     (b'{"a":"' + b"x" * 10_000_000 + b'"}', {}, 413, "event_too_large"),
     (b"[" + b"{}," * 7_000_000 + b"{}]", {}, 413, "body_too_large"),
-    (gzip.compress(bytes(40_000_000)), {"content_encoding": "gzip"}, 413, "body_too_large"),
-    (zstandard.compress(bytes(40_000_000)), {"content_encoding": "zstd"}, 413, "body_too_large"),
+    (gzip.compress(bytes(40_000_000)), {"content_encoding": "gzip"}, 413, "compression_ratio"),
+    (zstandard.compress(bytes(40_000_000)), {"content_encoding": "zstd"}, 413, "compression_ratio"),
+    (gzip.compress(LARGE, 1), {"content_encoding": "gzip"}, 413, "body_too_large"),
+    (zstandard.compress(LARGE), {"content_encoding": "zstd"}, 413, "body_too_large"),
     (b"not gzip", {"content_encoding": "gzip"}, 400, "broken_compression"),
     (gzip.compress(b"{}")[:-3], {"content_encoding": "gzip"}, 400, "broken_compression"),
     (b"{}", {"content_encoding": "br"}, 415, "unsupported_content_encoding"),
@@ -130,7 +135,7 @@ def test_bad_input_is_told_apart_and_nothing_of_it_is_taken(running, start: int)
         if "ndjson" in arguments.get("content_type", ""):
             assert found["line"] == 2
         if status == 413:
-            assert found["limit_bytes"]
+            assert found["limit_ratio"] if code == "compression_ratio" else found["limit_bytes"]
         assert "slw_" not in found["detail"].replace("slw_<id>", "").replace("slw_…", "")
     assert running.records() == []
     assert running.route.in_flight_bytes == 0

@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sluiceway.ingestion.bodies import inspect, is_ndjson
-from sluiceway.ingestion.compression import decompress, known_encoding
+from sluiceway.ingestion.compression import RATIO_FREE_BYTES, decompress, known_encoding
 from sluiceway.ingestion.contracts import Form
 from sluiceway.ingestion.errors import (
     BodyTooLarge,
     BrokenCompression,
+    CompressionRatio,
     UnknownContentEncoding,
     UnknownMediaType,
 )
@@ -205,6 +206,21 @@ def test_a_bomb_stops_at_the_limit(encoding: str) -> None:
         assert tracemalloc.get_traced_memory()[1] < 8_000_000
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "zstd"])
+def test_what_grows_too_much_is_refused(encoding: str) -> None:
+    limit = 1 << 30
+    small = bytes(RATIO_FREE_BYTES)
+    assert decompress(compress(small, encoding), encoding, limit) == small
+    with pytest.raises(CompressionRatio):
+        decompress(compress(small + b"\0", encoding), encoding, limit)
+    with pytest.raises(CompressionRatio):  # hidden behind something harmless
+        decompress(compress(b"{}", encoding) + compress(bytes(30_000_000), encoding), encoding, limit)
+    dense = b"".join(b'{"n":%d,"text":"%s"}\n' % (i * 7919, b"x" * 300) for i in range(20_000))
+    packed = compress(dense, encoding)
+    assert len(dense) > 5 * RATIO_FREE_BYTES and len(dense) > 30 * len(packed)
+    assert decompress(packed, encoding, limit) == dense
 
 
 def test_a_zstd_window_larger_than_http_allows_is_refused() -> None:
