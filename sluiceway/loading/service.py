@@ -26,6 +26,7 @@ from sluiceway.loading.backlog import Backlog, Span
 from sluiceway.loading.book import PipelineBook
 from sluiceway.loading.committing import Committer, Stopped
 from sluiceway.loading.contracts import LoaderStats
+from sluiceway.loading.leases import Leases
 from sluiceway.loading.preparing import is_loadable, prepare
 from sluiceway.loading.reading import Taken, fetch
 from sluiceway.loading.reporting import Reporter
@@ -43,6 +44,7 @@ _BACKLOG_BYTES = 1024 * 1024  # from here on the next batch is prepared while th
 _IDLE_WAIT_S = 0.5
 _PACE_S = 0.02  # under a steady flow batches begin at most this often
 _SCAN_BYTES = 4 * 1024 * 1024
+_FOLLOW_S = 1.0  # how often others' cursors are read
 _SCAN_S = 0.25  # looking ahead through a long backlog takes turns with loading it
 
 log = logging.getLogger(__name__)
@@ -72,7 +74,8 @@ class Ahead:
 class Loader:
     """One node's spool into silver. One thread calls `run` or `step`; `stats` and `position` are for all.
 
-    `folder`: where it tells once a second what waits (`progress.json`); None: nowhere.
+    `folder`: where it tells once a second what waits (`progress.json`); None: nowhere. `leases`: which
+    pipelines are its own; None: all of them.
     """
 
     def __init__(
@@ -86,6 +89,7 @@ class Loader:
         clock: Clock | None = None,
         max_batch_bytes: int = MAX_BATCH_BYTES,
         folder: Path | None = None,
+        leases: Leases | None = None,
     ) -> None:
         self._reader = reader
         self._node = node
@@ -100,6 +104,9 @@ class Loader:
         )  # fmt: skip
         self._shares = Shares(max_batch_bytes)
         self._reporter = None if folder is None else Reporter(folder, node, self._clock)
+        self._leases = leases
+        self._held: frozenset[int] = frozenset()
+        self._followed_at = 0.0
         self._backlog: Backlog | None = None
         self._written: Position | None = None
         self._scanned = False  # up to the log's end, a moment ago
@@ -107,6 +114,8 @@ class Loader:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="loader-prepare")
         self.position: Position | None = None
         """Everything before it is committed; None until the database has been asked."""
+        self.worked_at = time.monotonic()
+        """When it was last seen at work or waiting: one that hangs should not keep its leases."""
 
     def run(self, stop: threading.Event) -> None:
         """Load until `stop`. Raises nothing for what a database or an event can do."""
@@ -140,12 +149,14 @@ class Loader:
         Raises `Stopped`, and database errors outside of a commit.
         """
         stop = stop or threading.Event()
+        self.worked_at = time.monotonic()
         self._book.listen()
         try:
             backlog = self._backlog or self._begin()
             self._look()
             self._pass_unloadable(backlog)
-            turn = self._shares.choose(backlog.waiting, self._ahead.pipeline_id if self._ahead else None)
+            waiting = self._own(backlog)
+            turn = self._shares.choose(waiting, self._ahead.pipeline_id if self._ahead else None)
             if turn is None:
                 self._rest(backlog)
                 return 0 if self._scanned else 1
@@ -178,6 +189,7 @@ class Loader:
             self._reporter.tell(backlog)
 
     def _while_away(self) -> None:
+        self.worked_at = time.monotonic()
         self._book.disconnect()
         self._look()
 
@@ -188,6 +200,25 @@ class Loader:
                 if self._ahead is not None and self._ahead.pipeline_id == pipeline_id:
                     self._forget_ahead()
                 self._count_unknown(backlog.drop(pipeline_id))
+
+    def _own(self, backlog: Backlog) -> dict[int, int]:
+        """What waits of the pipelines that this loader holds. Others' work is followed by their cursors."""
+        if self._leases is None:
+            return backlog.waiting
+        held = self._leases.settle(self._committer.connect, list(backlog))
+        now = time.monotonic()
+        if held - self._held or (self._leases.shared and now - self._followed_at > _FOLLOW_S):
+            # Who held them before has moved their cursors, and may have just now.
+            self._compare(self._committer.connect())
+            self._followed_at = now
+        self._held = held
+        waiting = self._of_held(backlog)
+        if self._ahead is not None and self._ahead.pipeline_id not in waiting:
+            self._forget_ahead()
+        return waiting
+
+    def _of_held(self, backlog: Backlog) -> dict[int, int]:
+        return {p: size for p, size in backlog.waiting.items() if self._leases is None or p in self._held}
 
     def _rest(self, backlog: Backlog) -> None:
         """Nothing waits: the database should know how far the log is read, though no batch says it."""
@@ -228,7 +259,7 @@ class Loader:
         """Whoever has a backlog: its next batch is read and mapped while the database works on this one."""
         if self._ahead is not None:
             return
-        left = backlog.waiting
+        left = self._of_held(backlog)
         for pipeline_id, taken in chunk.taken.items():
             left[pipeline_id] -= taken.size_bytes
         found = self._shares.following({p: size for p, size in left.items() if size > 0}, chunk.taken)
@@ -304,7 +335,7 @@ class Loader:
             self._backlog = None
 
     def _is_behind(self) -> bool:
-        waiting = 0 if self._backlog is None else sum(self._backlog.waiting.values())
+        waiting = 0 if self._backlog is None else sum(self._of_held(self._backlog).values())
         return not self._scanned or self._ahead is not None or waiting >= _BACKLOG_BYTES
 
     def _count_unknown(self, events: int) -> None:
