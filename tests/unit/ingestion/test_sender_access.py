@@ -1,0 +1,157 @@
+"""What is remembered of pipelines whose senders sign: as fresh, as lasting and as forgetful as of keys."""
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+
+from sluiceway.ingestion.access import (
+    AWAY_S,
+    BEHIND_S,
+    FRESH_S,
+    KEPT_S,
+    REFUSED_S,
+    AccessCache,
+    Admission,
+    ChangeListener,
+)
+from sluiceway.ingestion.errors import DatabaseAway, MissingKey
+from sluiceway.ingestion.senders.contracts import ActiveSecret
+from sluiceway.ingestion.senders.service import make_verifier
+from tests.unit.ingestion.test_senders import spec
+
+
+@dataclass
+class Asked:
+    """A database of one pipeline, `p`, with a clock of its own."""
+
+    now: float = 1000.0
+    calls: list[tuple[str | None, str]] = field(default_factory=list)
+    secrets: list[str] = field(default_factory=lambda: ["one"])
+    away: bool = False
+
+    def sender(self, workspace: str | None, slug: str) -> Admission:
+        self.calls.append((workspace, slug))
+        if self.away:
+            raise sa.exc.OperationalError("x", {}, psycopg.OperationalError("gone"))
+        if slug != "pp":
+            raise MissingKey("Send the API key.")
+        found = make_verifier(spec("github"), [ActiveSecret(s) for s in self.secrets])
+        return Admission(1, 7, slug, "", frozenset(), math.inf, found)
+
+    def key(self, key: str, slug: str) -> Admission:
+        return Admission(1, 7, slug, key, frozenset(), math.inf)
+
+
+def with_cache(test: Callable[[AccessCache, Asked], Awaitable[None]]) -> None:
+    async def run() -> None:
+        asked = Asked()
+        cache = AccessCache(asked.key, senders=asked.sender, monotonic=lambda: asked.now)
+        try:
+            await test(cache, asked)
+        finally:
+            cache.close()
+
+    asyncio.run(run())
+
+
+def test_one_question_for_many_requests() -> None:
+    async def test(cache: AccessCache, asked: Asked) -> None:
+        assert cache.known_sender(None, "pp") is None
+        found = await asyncio.gather(*(cache.admit_sender(None, "pp") for _ in range(20)))
+        assert len(asked.calls) == 1 and len({id(f) for f in found}) == 1
+        assert cache.known_sender(None, "pp") is found[0] and found[0].verifier is not None
+        await cache.admit_sender("main", "pp")
+        assert asked.calls == [(None, "pp"), ("main", "pp")]
+        assert (await cache.admit(b"Bearer slw_x", "pp")).verifier is None
+        assert cache.known_sender(None, "pp") is found[0]
+
+    with_cache(test)
+
+
+def test_a_refusal_is_remembered_for_a_moment_only() -> None:
+    async def test(cache: AccessCache, asked: Asked) -> None:
+        for _ in range(5):
+            with pytest.raises(MissingKey):
+                await cache.admit_sender(None, "nothing")
+        assert len(asked.calls) == 1
+        asked.now += REFUSED_S + 0.1
+        with pytest.raises(MissingKey):
+            await cache.admit_sender(None, "nothing")
+        assert len(asked.calls) == 2
+        for workspace, slug in ((None, "../x"), (None, "A"), (None, ""), ("w" * 101, "pp")):
+            with pytest.raises(MissingKey):
+                await cache.admit_sender(workspace, slug)
+        assert len(asked.calls) == 2  # such names are nobody's: the database is not asked
+        nobody = AccessCache(asked.key)
+        with pytest.raises(MissingKey):
+            await nobody.admit_sender(None, "pp")
+        nobody.close()
+
+    with_cache(test)
+
+
+def test_senders_go_on_while_the_database_is_away() -> None:
+    async def test(cache: AccessCache, asked: Asked) -> None:
+        known = await cache.admit_sender(None, "pp")
+        asked.away = True
+        asked.now += BEHIND_S + 1
+        assert await cache.admit_sender(None, "pp") is known
+        with pytest.raises(DatabaseAway):
+            await cache.admit_sender("other", "pp")
+        asked.now += KEPT_S
+        with pytest.raises(DatabaseAway):
+            await cache.admit_sender(None, "pp")
+        asked.away = False
+        asked.now += AWAY_S + 0.1
+        assert await cache.admit_sender(None, "pp") is not known
+
+    with_cache(test)
+
+
+def test_an_old_answer_is_asked_for_again_behind_the_requests() -> None:
+    async def test(cache: AccessCache, asked: Asked) -> None:
+        first = await cache.admit_sender(None, "pp")
+        asked.now += FRESH_S + 0.1
+        assert cache.known_sender(None, "pp") is None
+        assert await cache.admit_sender(None, "pp") is first
+        while cache.known_sender(None, "pp") is None:  # noqa: ASYNC110  # the answer comes by a thread
+            await asyncio.sleep(0.001)
+        assert cache.known_sender(None, "pp") is not first and len(asked.calls) == 2
+
+    with_cache(test)
+
+
+def test_a_changed_secret_is_forgotten_at_once() -> None:
+    """Also while the database is away: better to answer 503 than to believe a removed secret."""
+
+    async def test(cache: AccessCache, asked: Asked) -> None:
+        listener = ChangeListener(None, cache, asyncio.get_running_loop())  # type: ignore[arg-type]
+        await cache.admit_sender(None, "pp")
+        by_key = await cache.admit(b"Bearer slw_x", "pp")
+        listener._tell('{"t":"secrets","w":1,"p":8}')
+        await asyncio.sleep(0)
+        assert cache.known_sender(None, "pp") is not None  # another pipeline's
+        listener._tell('{"t":"secrets","w":1,"p":7}')
+        await asyncio.sleep(0)
+        assert cache.known_sender(None, "pp") is None
+        asked.away = True
+        with pytest.raises(DatabaseAway):
+            await cache.admit_sender(None, "pp")
+        assert await cache.admit(b"Bearer slw_x", "pp") is by_key
+
+    with_cache(test)
+
+
+def test_a_changed_pipeline_is_asked_for_again() -> None:
+    async def test(cache: AccessCache, asked: Asked) -> None:
+        first = await cache.admit_sender(None, "pp")
+        cache.forget(pipeline_id=7)
+        assert cache.known_sender(None, "pp") is None
+        assert await cache.admit_sender(None, "pp") is not first
+
+    with_cache(test)
