@@ -10,6 +10,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from api.deps import Services, catalog, require
 from api.idempotency import IdempotentRoute
 from api.pagination import CursorParameter, Limit, Page, decode, page
+from sluiceway.catalog.limits import MAX_BURST, MAX_RATE, key_limits
 from sluiceway.catalog.service import Catalog
 from sluiceway.identity import keys
 from sluiceway.identity.contracts import Caller, KeyInfo
@@ -36,6 +37,19 @@ class NewKey(BaseModel):
         default=None, min_length=1, max_length=200, description="Pipelines it may send to; null: every one."
     )
     expires_at: AwareDatetime | None = Field(default=None, description="Null: it does not expire.")
+    rate: float | None = Field(
+        default=None,
+        gt=0,
+        le=MAX_RATE,
+        description="Events a second it may send, averaged, to all its pipelines together; null: no limit"
+        " of its own.",
+    )
+    burst: int | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_BURST,
+        description="Events that may come at once; null: what the rate brings in 2 seconds.",
+    )
 
 
 class Key(BaseModel):
@@ -51,6 +65,8 @@ class Key(BaseModel):
     expires_at: datetime | None
     last_used_at: datetime | None
     revoked_at: datetime | None
+    rate: float | None = Field(description="Events a second it may send; null: no limit of its own.")
+    burst: int | None = Field(description="Events that may come at once.")
 
 
 class CreatedKey(BaseModel):
@@ -88,6 +104,7 @@ def create_key(
     if body.expires_at is not None and body.expires_at <= now:
         problem = FieldError("expires_at", "should lie in the future")
         raise InvalidKeyRequest("The key would have expired already.", errors=[problem])
+    limits = key_limits(body.rate, body.burst)
     with catalog(services, caller) as conn:
         ids = {p.slug: p.id for p in Catalog().list(conn, caller.workspace_id) if p.state != "archived"}
         unknown = [
@@ -105,6 +122,8 @@ def create_key(
             pipeline_ids=None if body.pipelines is None else [ids[slug] for slug in body.pipelines],
             created_by=caller.user_id,
             expires_at=body.expires_at,
+            rate_per_s=limits.events_per_s if limits else None,
+            burst=limits.burst if limits else None,
         )
         info = keys.get_key(conn, caller.workspace_id, keys.parse_key(text)[0])
     response.headers["Cache-Control"] = "no-store"
@@ -148,4 +167,6 @@ def _key(info: KeyInfo, names: dict[int, str], now: datetime) -> Key:
         expires_at=info.expires_at,
         last_used_at=info.last_used_at,
         revoked_at=info.revoked_at,
+        rate=info.rate_per_s,
+        burst=info.burst,
     )

@@ -31,7 +31,8 @@ def _row(key: dict[str, Any]) -> None:
     used = f"used {ui.ago(key['last_used_at'])}" if key["last_used_at"] else "never used"
     with st.container(key=f"key-{key['id']}", border=True, horizontal=True, vertical_alignment="center"):
         state = ui.badge(key["state"], _TONES[key["state"]])
-        about = escape(" · ".join([", ".join(key["scopes"]), where, used]))
+        rate = [f"{key['rate']:,g} events/s, burst {ui.count(key['burst'])}"] if key["rate"] else []
+        about = escape(" · ".join([", ".join(key["scopes"]), where, *rate, used]))
         st.html(
             f"<div class='sw-key'><strong>{escape(key['name'])}</strong> {state}"
             f"<span><code>slw_{escape(key['id'])}_…</code> {about}</span></div>"
@@ -66,11 +67,21 @@ def _make() -> None:
         name = st.text_input("Name", placeholder="What uses it", max_chars=100)
         scopes = st.multiselect("It may", list(SCOPES), default=["ingest"], format_func=SCOPES.__getitem__)
         only = st.multiselect("Pipelines it may send to", slugs, placeholder="Every pipeline")
+        left, right = st.columns(2)
+        rate = left.number_input("Events a second", min_value=0.001, value=None, placeholder="No limit")
+        burst = right.number_input("At once", min_value=1, value=None, placeholder="2 seconds' worth")
         sent = st.form_submit_button("Make key", type="primary")
     if sent:
         try:
             made = client().post(
-                "/v1/keys", {"name": name.strip(), "scopes": scopes, "pipelines": only or None}
+                "/v1/keys",
+                {
+                    "name": name.strip(),
+                    "scopes": scopes,
+                    "pipelines": only or None,
+                    "rate": rate,
+                    "burst": burst,
+                },
             )
         except Problem as found:
             ui.problem(found)

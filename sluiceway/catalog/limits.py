@@ -7,7 +7,11 @@ sent (`sluiceway.ingestion.limits`), the limits of the whole platform (`sluicewa
 import math
 from dataclasses import dataclass
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from sluiceway.catalog.base import Strict
+from sluiceway.identity.errors import InvalidKeyRequest
+from sluiceway.kit.errors import FieldError
 
 MAX_RATE = 10_000_000
 MAX_BURST = 100_000_000
@@ -28,13 +32,11 @@ def least_burst(events_per_s: float) -> int:
     return max(1, math.ceil(events_per_s * LEAST_BURST_S))
 
 
-class LimitsSpec(BaseModel):
+class LimitsSpec(Strict):
     """The most a pipeline takes in; what is absent is limited by the platform's settings alone.
 
     The rates are token buckets over all web processes: in any t seconds at most rate * t + burst.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     events_per_s: float | None = Field(
         default=None, gt=0, le=MAX_RATE, description="Events a second, averaged; fractions are allowed."
@@ -94,3 +96,28 @@ class KeyLimits:
 
     events_per_s: float
     burst: int
+
+
+def key_limits(rate: float | None, burst: int | None) -> KeyLimits | None:
+    """A key's limit as it was asked for, its burst filled in; None: it has none.
+
+    Raises `InvalidKeyRequest` naming `rate` (events a second) or `burst`.
+    """
+    if rate is None:
+        if burst is not None:
+            raise InvalidKeyRequest(
+                "A burst needs a rate beside it.", errors=[FieldError("burst", "needs a rate beside it")]
+            )
+        return None
+    if not 0 < rate <= MAX_RATE:
+        problem = FieldError("rate", f"should be above 0 and at most {MAX_RATE} events a second")
+        raise InvalidKeyRequest("The key's rate cannot be.", errors=[problem])
+    found = default_burst(rate) if burst is None else burst
+    if not least_burst(rate) <= found <= MAX_BURST:
+        problem = FieldError(
+            "burst",
+            f"should be at least {least_burst(rate)}, what the rate brings in a tenth of a second,"
+            f" and at most {MAX_BURST}",
+        )
+        raise InvalidKeyRequest("The key's burst cannot be.", errors=[problem])
+    return KeyLimits(rate, found)

@@ -18,14 +18,23 @@ def create(
     days: Annotated[
         int | None, typer.Option(min=1, help="How many days it is valid; default: for ever.")
     ] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option(help="Events a second it may send, averaged; default: no limit of its own."),
+    ] = None,
+    burst: Annotated[
+        int | None, typer.Option(help="Events that may come at once; default: 2 seconds of the rate.")
+    ] = None,
 ) -> None:
     """Make a key and print it, and nothing else. It cannot be shown again."""
+    from sluiceway.catalog.limits import key_limits
     from sluiceway.catalog.service import Catalog
     from sluiceway.identity.keys import create_key
     from sluiceway.infra.database import Role
     from sluiceway.infra.settings import load_settings
     from sluiceway.runtime.sessions import command_database
 
+    limits = key_limits(rate, burst)
     label = name or " ".join([*(pipelines or []), *scopes])
     expires = None if days is None else datetime.now(UTC) + timedelta(days=days)
     with (
@@ -33,7 +42,16 @@ def create(
         database.transaction(Role.APP, workspace_id=1) as connection,
     ):
         ids = [Catalog().get(connection, 1, slug).id for slug in pipelines] if pipelines else None
-        text = create_key(connection, 1, label, scopes, pipeline_ids=ids, expires_at=expires)
+        text = create_key(
+            connection,
+            1,
+            label,
+            scopes,
+            pipeline_ids=ids,
+            expires_at=expires,
+            rate_per_s=limits.events_per_s if limits else None,
+            burst=limits.burst if limits else None,
+        )
     typer.echo(text)
 
 
@@ -64,7 +82,8 @@ def list_() -> None:
         else:
             state = "valid"
         used = "never used" if key.last_used_at is None else f"used {key.last_used_at:%Y-%m-%d %H:%M}"
-        typer.echo(f"{key.id}  {state:8}  {','.join(key.scopes):14}  {limited:24}  {used}  {key.name}")
+        rate = "" if key.rate_per_s is None else f"  {key.rate_per_s:g}/s, burst {key.burst}"
+        typer.echo(f"{key.id}  {state:8}  {','.join(key.scopes):14}  {limited:24}  {used}  {key.name}{rate}")
 
 
 @app.command()

@@ -110,3 +110,22 @@ def test_a_failed_request_may_be_sent_again_with_its_key(world) -> None:
     assert viewer.post("/v1/keys", json={"name": "n", "scopes": ["read"]}, headers=header).status_code == 403
     assert world.execute("SELECT count(*) FROM app.idempotency_keys").scalar_one() == 0
     assert viewer.post("/v1/keys", json={}, headers={"Idempotency-Key": "x" * 201}).status_code == 422
+
+
+def test_a_key_may_have_a_rate_of_its_own(world) -> None:
+    admin = world.person("admin")
+    made = admin.post("/v1/keys", json={"name": "s", "scopes": ["ingest"], "rate": 12.5, "burst": 40})
+    info = made.json()["info"]
+    assert (made.status_code, info["rate"], info["burst"]) == (201, 12.5, 40)
+    assert admin.get(f"/v1/keys/{info['id']}").json()["rate"] == 12.5
+    filled = admin.post("/v1/keys", json={"name": "s", "scopes": ["ingest"], "rate": 3}).json()["info"]
+    assert (filled["rate"], filled["burst"]) == (3, 6)
+    free = admin.post("/v1/keys", json={"name": "s", "scopes": ["ingest"]}).json()["info"]
+    assert (free["rate"], free["burst"]) == (None, None)
+    for wrong, field in (
+        ({"burst": 4}, "burst"),
+        ({"rate": 1000, "burst": 1}, "burst"),
+        ({"rate": 0}, "rate"),
+    ):
+        answer = admin.post("/v1/keys", json={"name": "s", "scopes": ["ingest"], **wrong})
+        assert (answer.status_code, answer.json()["errors"][0]["field"].split(".")[-1]) == (422, field)

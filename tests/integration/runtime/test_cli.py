@@ -54,6 +54,17 @@ def test_key_create_prints_the_key_and_nothing_else(run: Run, database: Database
     assert "revoked" in run("key", "list")[1]
 
 
+def test_a_key_may_be_made_with_a_rate(run: Run, database: Database) -> None:
+    code, text, err = run("key", "create", "--scope", "ingest", "--rate", "2.5", "--burst", "7")
+    assert (code, err) == (0, "")
+    with database.transaction(Role.APP) as connection:
+        caller = authenticate(connection, text.strip(), now=SystemClock().now())
+    assert (caller.rate_per_s, caller.burst) == (2.5, 7)
+    assert "2.5/s, burst 7" in run("key", "list")[1]
+    code, out, err = run("key", "create", "--scope", "ingest", "--burst", "7")
+    assert (code, out) == (2, "") and "rate" in err
+
+
 def test_a_key_for_an_unknown_pipeline_is_one_line(run: Run) -> None:
     code, out, err = run("key", "create", "--pipeline", "nope", "--scope", "ingest")
     assert (code, out) == (1, "")
