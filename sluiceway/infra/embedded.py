@@ -32,7 +32,9 @@ _SETTINGS = {
     "max_connections": "120",
     "max_wal_size": "4GB",
     "checkpoint_timeout": "15min",
-    "wal_compression": "on",
+    # Random ids touch a page each, and the first touch after a checkpoint writes the page to the log: this
+    # build can only compress it with pglz, 60 to 80 µs a row where the rest of the insert takes 6.
+    "wal_compression": "off",
     "timezone": "UTC",
     "log_timezone": "UTC",
     "jit": "off",
