@@ -4,7 +4,7 @@ Standard library only: copy it. It sends again after 429, 503 and broken connect
 event may arrive twice and must count once. An id is written to the ledger only after the 202.
 
     sluiceway apply examples/orders.yml
-    export SLUICEWAY_KEY=$(sluiceway key create --scope ingest --pipeline orders)
+    export INGEST_KEY=$(sluiceway key create --scope ingest --pipeline orders)
     python examples/sender.py --events 20000 --ledger ledger.ndjson
     sluiceway verify --ledger ledger.ndjson --wait 60
 """
@@ -80,13 +80,13 @@ def main() -> None:
     options = argparse.ArgumentParser(description="Send events and keep a ledger of what was acknowledged.")
     options.add_argument("--url", default="http://localhost:8000", help="where the platform answers")
     options.add_argument("--pipeline", default="orders")
-    options.add_argument("--key", default=os.environ.get("SLUICEWAY_KEY"), help="default: $SLUICEWAY_KEY")
+    options.add_argument("--key", default=os.environ.get("INGEST_KEY"), help="default: $INGEST_KEY")
     options.add_argument("--events", type=int, default=10_000)
     options.add_argument("--batch", type=int, default=500, help="events in a request")
     options.add_argument("--ledger", default="ledger.ndjson", help="appended to")
     chosen = options.parse_args()
     if not chosen.key:
-        options.error("a key is needed: --key or SLUICEWAY_KEY (sluiceway key create --scope ingest)")
+        options.error("a key is needed: --key or INGEST_KEY (sluiceway key create --scope ingest)")
     url = f"{chosen.url.rstrip('/')}/v1/pipelines/{chosen.pipeline}/events"
     sent = again = 0
     with open(chosen.ledger, "a", encoding="utf-8") as ledger:
