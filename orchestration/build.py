@@ -5,7 +5,12 @@ import dagster as dg
 from orchestration.defs.bronze.assets import bronze_asset
 from orchestration.defs.gold.assets import dbt_resources, gold_assets
 from orchestration.defs.gold.sensors import gold_sensor
-from orchestration.defs.maintenance.schedules import compaction_schedule, fixed_schedules, retention
+from orchestration.defs.maintenance.schedules import (
+    compact_small_files,
+    compaction_schedule,
+    fixed_schedules,
+    retention,
+)
 from orchestration.defs.silver.assets import shared_specs, silver_asset
 from orchestration.defs.silver.checks import silver_checks
 from orchestration.defs.streaming.sensors import streaming_sensor
@@ -32,7 +37,7 @@ def build_definitions(platform: Platform | None = None) -> dg.Definitions:
             *gold,
         ],
         asset_checks=checks,
-        jobs=[retention],
+        jobs=[compact_small_files, retention],
         sensors=[streaming_sensor(pipelines, names), *([gold_sensor(platform)] if gold else [])],
         schedules=[*schedules, *(fixed_schedules(pipelines, gold=bool(gold)))],
         resources={

@@ -31,6 +31,8 @@ ROW_GROUP_BYTES = 16 * 1024 * 1024
 _ROW_GROUP_ROWS = 65_536
 _BATCH_ROWS = 16_384
 _ZSTD_LEVEL = 3
+# Below this, handing columns to threads takes longer than reading them.
+_THREADS_FROM_BYTES = 1024 * 1024
 _CRC_KEY = b"sluiceway.crc32"
 _NO_CRC = b"00000000"
 # After the key, the footer's encoding (Thrift, compact) has one byte of field type and one of length.
@@ -142,10 +144,12 @@ def check(data: bytes) -> None:
 def read_parquet(data: bytes) -> Iterator[pa.RecordBatch]:
     """Batches of at most 16,384 rows, none over more than one row group. Raises `Damaged`."""
     check(data)
+    threads = len(data) > _THREADS_FROM_BYTES
     with _opened(data) as file:
         for group in range(file.num_row_groups):
             with _pyarrow_errors():
-                batches = [b.cast(SCHEMA) for b in file.iter_batches(_BATCH_ROWS, row_groups=[group])]
+                found = file.iter_batches(_BATCH_ROWS, row_groups=[group], use_threads=threads)
+                batches = [batch.cast(SCHEMA) for batch in found]
             yield from batches
 
 

@@ -1,10 +1,22 @@
 """One bronze asset a pipeline. Materialising a day compacts its small files; the bytes stay the same."""
 
+from collections.abc import Sequence
+
 import dagster as dg
 
 from orchestration.naming import bronze_key, day_of, days
 from orchestration.resources import Platform
 from sluiceway.catalog.contracts import Pipeline
+
+
+def damage(paths: Sequence[str]) -> dg.Failure:
+    """What a run ends with that met objects it cannot read; everything else was compacted."""
+    return dg.Failure(
+        f"{len(paths)} objects of the lake cannot be read and were left as they are: {', '.join(paths)}."
+        " docs/lake.md says what to do.",
+        metadata={"damaged": list(paths)},
+        allow_retries=False,
+    )
 
 
 def bronze_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
@@ -23,6 +35,8 @@ def bronze_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
     def bronze(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         platform: Platform = context.resources.platform
         found = platform.lake.compact_day(platform.pipeline(pipeline.id), day_of(context.partition_key))
+        if found.damaged:
+            raise damage(found.damaged)
         return dg.MaterializeResult(
             metadata={
                 "objects before": found.objects_before,

@@ -1,10 +1,11 @@
-"""Schedules: compaction and deep checks of yesterday, retention, gold. All times are UTC."""
+"""Schedules: compaction, deep checks of yesterday, retention, gold. All times are UTC."""
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
+from orchestration.defs.bronze.assets import damage
 from orchestration.defs.gold.sensors import GOLD_GROUPS
 from orchestration.naming import bronze_key, silver_key
 from orchestration.resources import Platform
@@ -13,6 +14,8 @@ from sluiceway.warehouse.records import sweep_records
 from sluiceway.warehouse.retention import apply_retention
 
 RUNNING = dg.DefaultScheduleStatus.RUNNING
+SMALL_FILES = 32
+"""The hourly job merges neighbours where at least so many become one object."""
 
 
 @dg.op(required_resource_keys={"platform"}, pool="silver")
@@ -25,6 +28,29 @@ def drop_what_is_past_retention(context: dg.OpExecutionContext) -> None:
     swept = sweep_records(platform.database, pipelines)
     context.log.info("dropped %d partitions (%s) and %d bronze objects", len(dropped), dropped, removed)
     context.log.info("deleted %d old batch rows and %d results of gates", swept.batches, swept.results)
+
+
+@dg.op(required_resource_keys={"platform"}, pool="lake", retry_policy=dg.RetryPolicy(max_retries=2, delay=30))
+def compact_small_files_of_every_pipeline(context: dg.OpExecutionContext) -> None:
+    """Today's and yesterday's bronze: a reader of today should not meet one object for every ten seconds."""
+    platform: Platform = context.resources.platform
+    today = datetime.now(UTC).date()
+    before = after = 0
+    damaged: list[str] = []
+    for pipeline in platform.pipelines():
+        for day in (today - timedelta(days=1), today):
+            found = platform.lake.compact_day(pipeline, day, fewest=SMALL_FILES)
+            before, after = before + found.objects_before, after + found.objects_after
+            damaged += found.damaged
+    context.log.info("%d bronze objects of yesterday and today are %d now", before, after)
+    context.add_output_metadata({"objects before": before, "objects after": after})
+    if damaged:
+        raise damage(damaged)
+
+
+@dg.job(description="Make few bronze objects of many while the day goes on.")
+def compact_small_files() -> None:
+    compact_small_files_of_every_pipeline()
 
 
 @dg.job(description="Drop what is older than the pipelines keep.")
@@ -56,8 +82,14 @@ def compaction_schedule(pipelines: Sequence[Pipeline]) -> dg.ScheduleDefinition:
 
 
 def fixed_schedules(pipelines: Sequence[Pipeline], *, gold: bool) -> list[dg.ScheduleDefinition]:
-    """Retention at 03:00, deep checks at 04:00, gold every hour at five past (where gold is built)."""
+    """Retention at 03:00, deep checks at 04:00; every hour small files at 35 past, gold at five past."""
     found = [
+        dg.ScheduleDefinition(
+            job=compact_small_files,
+            cron_schedule="35 * * * *",
+            default_status=RUNNING,
+            execution_timezone="UTC",
+        ),
         dg.ScheduleDefinition(
             job=retention, cron_schedule="0 3 * * *", default_status=RUNNING, execution_timezone="UTC"
         ),

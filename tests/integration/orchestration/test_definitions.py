@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import dagster as dg
@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 
 from orchestration.build import build_definitions
+from orchestration.defs.maintenance.schedules import SMALL_FILES
 from orchestration.resources import Platform
 from sluiceway.infra.database import Database, Role
 from sluiceway.infra.settings import Settings
@@ -110,6 +111,69 @@ def test_materialising_a_silver_day_replays_it_from_bronze(platform: Platform, d
             5.0,
             7.5,
         ]
+
+
+def put_small(lake: Lake, count: int) -> tuple[date, list[bytes]]:
+    """So many bronze objects of one event each, received now; the day, and the events in order."""
+    day = datetime.now(UTC)
+    events = [json.dumps({"id": f"s{n}", "at": day.isoformat(), "amount": n}).encode() for n in range(count)]
+    for n, body in enumerate(events):
+        begin, end = Position(7, n * 100), Position(7, n * 100 + 100)
+        received = int(day.timestamp() * 1e6)
+        record = SpoolRecord(begin, end, 1, 1, received, Form.OBJECT, {}, 1, body)
+        name = BronzeName(bronze_prefix(1, "orders"), day.date(), "test", begin, end)
+        lake.put(name, to_parquet(rows_of("test", [record], split)))
+    return day.date(), events
+
+
+def payloads(platform: Platform, day: date) -> list[bytes]:
+    read = platform.lake.read_bronze(platform.pipelines()[0], day)
+    return [payload for batch in read for payload in batch["payload"].to_pylist()]
+
+
+def test_small_files_become_few_by_job_and_by_asset(platform: Platform) -> None:
+    day, events = put_small(platform.lake, SMALL_FILES + 8)
+    definitions = build_definitions(platform)
+    small = definitions.resolve_job_def("compact_small_files")
+    assert small.execute_in_process().success
+    assert len(platform.lake.objects(platform.pipelines()[0], day)) == 1
+    assert payloads(platform, day) == events
+    # A few more: not worth the hourly job's while, but the day's own run takes them.
+    day, events = put_small(platform.lake, 3)
+    assert small.execute_in_process().success
+    assert (
+        definitions.resolve_implicit_global_asset_job_def()
+        .execute_in_process(asset_selection=[BRONZE], partition_key=day.isoformat())
+        .success
+    )
+    assert len(platform.lake.objects(platform.pipelines()[0], day)) == 1
+    schedules = {s.name: s for s in definitions.schedules or []}
+    assert {"compact_yesterday", "compact_small_files_schedule"} <= set(schedules)
+
+
+def test_a_damaged_object_is_named_by_every_run_that_meets_it(
+    platform: Platform, settings: Settings, database: Database
+) -> None:
+    day, _ = put_small(platform.lake, SMALL_FILES + 8)
+    pipeline = platform.pipelines()[0]
+    bad = platform.lake.objects(pipeline, day)[5].name.path
+    file = settings.home / "lake" / bad
+    file.write_bytes(file.read_bytes()[:-100])
+    definitions = build_definitions(platform)
+    assets = definitions.resolve_implicit_global_asset_job_def()
+    runs = [
+        (definitions.resolve_job_def("compact_small_files"), {}),
+        (assets, {"asset_selection": [BRONZE], "partition_key": day.isoformat()}),
+        (assets, {"asset_selection": [SILVER], "partition_key": day.isoformat()}),
+    ]
+    for job, selection in runs:
+        result = job.execute_in_process(raise_on_error=False, **selection)  # type: ignore[arg-type]
+        assert not result.success
+        failed = [e for e in result.all_events if e.is_step_failure or e.is_step_up_for_retry]
+        assert bad in str(failed[0].event_specific_data)
+    assert len(platform.lake.objects(pipeline, day)) == 3
+    with database.transaction(Role.READER, workspace_id=1) as connection:
+        assert connection.execute(sa.text("SELECT count(*) FROM silver.orders")).scalar() == 0
 
 
 def test_materialising_a_bronze_day_compacts_it(platform: Platform) -> None:
