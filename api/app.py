@@ -17,6 +17,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import errors, openapi, routes
+from api.event_requests import is_event_path
 from api.metrics import HttpMetrics
 from api.middleware import PageGate, RequestFrame, content_security_policy
 from api.services import ApiServices
@@ -74,9 +75,7 @@ class Platform:
         if (
             self._events is not None
             and scope["type"] == "http"
-            and scope["method"] == "POST"
-            and scope["path"].endswith("/events")
-            and scope["path"].startswith("/v1/pipelines/")
+            and is_event_path(scope["path"])
         ):
             await self._events(scope, receive, send)
         else:

@@ -8,26 +8,39 @@ short way of plain requests (`api.event_protocol`).
 
 import asyncio
 import logging
+import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import lru_cache, partial
+from math import inf
+from typing import TypeVar
 
 from starlette.types import Receive, Scope, Send
 
 from api.connection_guard import raw_problem
 from api.event_bodies import ClientGone, Held, InFlight, Limits, read_body
 from api.event_heads import PlainHead
-from api.problems import MEDIA_TYPE, problem_document
+from api.event_requests import (
+    EventRequest,
+    Headers,
+    MethodNotAllowed,
+    kept_headers,
+    read_request,
+    send_answer,
+    send_problem,
+)
 from sluiceway.infra.clock import Clock, SystemClock
 from sluiceway.infra.database import Database
 from sluiceway.infra.settings import Settings
 from sluiceway.ingestion.access import AccessCache, Admission, ChangeListener, DatabaseLookup
-from sluiceway.ingestion.bodies import inspect, is_ndjson
+from sluiceway.ingestion.bodies import inspect, is_form, is_ndjson
 from sluiceway.ingestion.compression import decompress, known_encoding
 from sluiceway.ingestion.contracts import Form, LogWriter, Outcome, Position
-from sluiceway.ingestion.errors import BodyTimeout
-from sluiceway.kit.errors import BadRequest, NotFound, SluicewayError
+from sluiceway.ingestion.errors import MissingKey, TooManyEvents
+from sluiceway.ingestion.limits import IntakeLimits
+from sluiceway.ingestion.senders.contracts import Delivery, Reply, Verifier, workspace_of
+from sluiceway.kit.errors import SluicewayError, Unavailable
 from sluiceway.kit.faults import reach
 from sluiceway.kit.ids import uuid7
 
@@ -35,16 +48,9 @@ log = logging.getLogger("sluiceway.api")
 
 __all__ = ["EventRoute", "Limits", "event_app"]
 
-_PREFIX = "/v1/pipelines/"
-_SUFFIX = "/events"
 _IN_THREAD_BYTES = 1024 * 1024
 _NOTHING = b'{"accepted":0}'
-
-
-class MethodNotAllowed(SluicewayError):
-    code = "method_not_allowed"
-    status = 405
-    title = "This method is not offered here"
+T = TypeVar("T")
 
 
 def event_app(
@@ -54,11 +60,18 @@ def event_app(
     *,
     clock: Clock | None = None,
     limits: Limits | None = None,
+    intake: IntakeLimits | None = None,
 ) -> "EventRoute":
-    """The route as an ASGI application. Run its `lifespan` around it to hear of revoked keys at once."""
-    access = AccessCache(DatabaseLookup(database, clock or SystemClock()))
+    """The route as an ASGI application. Run its `lifespan` around it to hear of revoked keys at once.
+
+    Without `intake` there are no rates and no marks but the spool's own.
+    """
+    lookup = DatabaseLookup(database, clock or SystemClock())
+    access = AccessCache(lookup, senders=lookup.sender)
     found = limits or Limits(settings.max_body_bytes, settings.max_event_bytes)
-    return EventRoute(spool, access, settings.node, found, database)
+    return EventRoute(
+        spool, access, settings.node, found, database, intake=intake, public_url=settings.public_url
+    )
 
 
 class EventRoute:
@@ -71,6 +84,9 @@ class EventRoute:
         node: str,
         limits: Limits,
         database: Database | None = None,
+        *,
+        intake: IntakeLimits | None = None,
+        public_url: str = "",
     ) -> None:
         self.counts: Counter[str] = Counter()
         self._spool = spool
@@ -78,6 +94,8 @@ class EventRoute:
         self._node = node.encode()
         self._limits = limits
         self._database = database
+        self._intake = intake
+        self._public_url = public_url
         self._in_flight = InFlight(limits.in_flight_bytes)
 
     @property
@@ -88,23 +106,22 @@ class EventRoute:
     @asynccontextmanager
     async def lifespan(self, _app: object = None) -> AsyncIterator[None]:
         """Hear of revoked keys and changed pipelines while inside."""
-        listener = None
-        if self._database is not None:
-            listener = ChangeListener(self._database, self._access, asyncio.get_running_loop())
-            listener.start()
-        try:
+        async with AsyncExitStack() as stack:
+            if self._intake is not None:
+                await stack.enter_async_context(self._intake.lifespan())
+            stack.callback(self._access.close)
+            if self._database is not None:
+                listener = ChangeListener(self._database, self._access, asyncio.get_running_loop())
+                listener.start()
+                stack.push_async_callback(asyncio.to_thread, listener.stop)
             yield
-        finally:
-            if listener is not None:
-                await asyncio.to_thread(listener.stop)
-            self._access.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            events, answer = await self._take(scope, receive)
+            found = await self._take(scope, receive)
         except SluicewayError as error:
             self.counts[error.code] += 1
-            await _send_problem(send, error)
+            await send_problem(send, error)
         except ClientGone:
             self.counts["client_gone"] += 1
         except Exception:
@@ -112,13 +129,21 @@ class EventRoute:
             log.exception("request %s failed", request_id)
             self.counts["internal"] += 1
             told = SluicewayError(f"Something went wrong; the log has it as request {request_id}.")
-            await _send_problem(send, told, request_id)
+            await send_problem(send, told, request_id)
         else:
-            self.counts["accepted"] += 1
-            self.counts["events"] += events
-            reach("route.before_answer")
-            await _send(send, 202, b"application/json", answer)
-            reach("route.after_answer")
+            await self._answer(send, found)
+
+    async def _answer(self, send: Send, found: "tuple[int, bytes] | Reply") -> None:
+        if isinstance(found, Reply):
+            self.counts["handshake"] += 1
+            await send_answer(send, found.status, found.media_type.encode(), found.body, found.headers)
+            return
+        events, answer = found
+        self.counts["accepted"] += 1
+        self.counts["events"] += events
+        reach("route.before_answer")
+        await send_answer(send, 202, b"application/json", answer)
+        reach("route.after_answer")
 
     def take_plain(self, head: PlainHead, body: bytes, answer: Callable[[bytes], None]) -> bool:
         """Take a plain request here and now; `answer` gets the HTTP answer when the disk has spoken.
@@ -127,16 +152,20 @@ class EventRoute:
         something to wait for first.
         """
         admission = self._access.known_as(head.name)
-        if admission is None or self._spool.refusal is not None:
+        if admission is None:
             return False
         size = len(body)
         pipeline_id = admission.pipeline_id
-        limits = self._limits
-        if size > limits.body_bytes or not self._in_flight.has_room(pipeline_id, size):
+        if self._closed_to(pipeline_id) is not None or not self._in_flight.has_room(pipeline_id, size):
+            return False
+        most_bytes, most_event_bytes, most_events = self._most(admission)
+        if size > most_bytes:
             return False
         try:
-            form, events = inspect(body, ndjson=head.ndjson, max_event_bytes=limits.event_bytes)
-            if events == 0:
+            form, events = inspect(body, ndjson=head.ndjson, max_event_bytes=most_event_bytes)
+            if events == 0 or events > most_events:
+                return False
+            if self._intake is not None and not self._intake.rates.take_now(admission, events, size):
                 return False
             self._spool.submit(
                 workspace_id=admission.workspace_id,
@@ -145,7 +174,7 @@ class EventRoute:
                 events=events,
                 body=body,
                 done=partial(self._plain_done, answer, pipeline_id, size, events),
-                headers=_kept(head.headers, admission) if admission.headers else None,
+                headers=kept_headers(head.headers, admission, form) if admission.headers else None,
             )
         except SluicewayError:
             return False
@@ -175,100 +204,129 @@ class EventRoute:
             events, self._node, position.segment, position.offset,
         )  # fmt: skip
 
-    async def _take(self, scope: Scope, receive: Receive) -> tuple[int, bytes]:
+    async def _take(self, scope: Scope, receive: Receive) -> "tuple[int, bytes] | Reply":
         """Check the request in the order that tells a stranger least, then make its events durable."""
-        slug = _slug(scope)
-        authorization, content_type, content_encoding, content_length = _head(scope["headers"])
-        admission = self._access.known(authorization, slug)
-        if admission is None:
-            admission = await self._access.admit(authorization, slug)
-        refusal = self._spool.refusal
+        asked = read_request(scope)
+        admission = await self._admit(asked)
+        if admission.verifier is not None:
+            reply = admission.verifier.handshake(asked.method, asked.query, asked.headers)
+            if reply is not None:
+                return reply
+        if asked.method != "POST":
+            raise MethodNotAllowed
+        refusal = self._refusal(admission.pipeline_id)
         if refusal is not None:
             raise refusal.with_traceback(None)
-        ndjson = _is_ndjson(content_type)
-        encoding = known_encoding(content_encoding.decode("latin-1")) if content_encoding else None
         held = Held(self._in_flight, admission.pipeline_id)
-        limits = self._limits
         try:
-            body = await read_body(receive, content_length, limits.body_bytes, limits, held)
-            if encoding is not None:
-                body = await asyncio.to_thread(decompress, body, encoding, limits.body_bytes)
-                held.add(len(body))
-            form, events = await self._inspect(body, ndjson)
-            if events == 0:
-                return 0, _NOTHING
-            position = await self._spool.append(
+            return await self._accept(asked, admission, receive, held)
+        finally:
+            held.release()
+
+    async def _admit(self, asked: EventRequest) -> Admission:
+        """Who sends: by a key of ours, or by the pipeline's own scheme, which looks at the body later."""
+        access = self._access
+        if not asked.has_key:
+            workspace = workspace_of(asked.query)
+            admission = access.known_sender(workspace, asked.slug)
+            try:
+                return admission or await access.admit_sender(workspace, asked.slug)
+            except MissingKey:
+                if asked.method != "POST":
+                    raise MethodNotAllowed from None
+        elif asked.method != "POST":
+            raise MethodNotAllowed
+        admission = access.known(asked.authorization, asked.slug)
+        return admission or await access.admit(asked.authorization, asked.slug)
+
+    async def _accept(
+        self, asked: EventRequest, admission: Admission, receive: Receive, held: Held
+    ) -> "tuple[int, bytes] | Reply":
+        is_a_form, ndjson = _kind(asked.content_type)
+        encoding = asked.content_encoding and known_encoding(asked.content_encoding.decode("latin-1"))
+        most_bytes, most_event_bytes, most_events = self._most(admission)
+        body = await read_body(receive, asked.content_length, most_bytes, self._limits, held)
+        if admission.verifier is not None:
+            reply = await self._verify(admission.verifier, asked, body)
+            if reply is not None:
+                return reply
+        if encoding:
+            body = await asyncio.to_thread(decompress, body, encoding, most_bytes)
+            held.add(len(body))
+        look = partial(inspect, body, ndjson=ndjson, max_event_bytes=most_event_bytes, form=is_a_form)
+        form, events = await _in_thread_if_long(look, body)
+        if events == 0:
+            return 0, _NOTHING
+        if events > most_events:
+            raise TooManyEvents(
+                f"A request to this pipeline may hold {most_events:.0f} events; this one holds {events}.",
+                extra={"limit_events": most_events},
+            )
+        if self._intake is not None:
+            waiting = self._intake.rates.take(admission, events, len(body))
+            if waiting is not None:
+                await waiting
+        position = await self._append(admission, form, events, body, asked.headers)
+        return events, self._accepted(events, position)
+
+    async def _verify(self, verifier: Verifier, asked: EventRequest, body: bytes) -> Reply | None:
+        delivery = Delivery(
+            method=asked.method,
+            path=asked.path,
+            query=asked.query,
+            headers=asked.headers,
+            body=body,
+            now=time.time(),
+            url=asked.url(self._public_url),
+        )
+        return await _in_thread_if_long(partial(verifier.verify, delivery), body)
+
+    async def _append(
+        self, admission: Admission, form: Form, events: int, body: bytes, headers: Headers
+    ) -> Position:
+        try:
+            return await self._spool.append(
                 workspace_id=admission.workspace_id,
                 pipeline_id=admission.pipeline_id,
                 form=form,
                 events=events,
                 body=body,
-                headers=_kept(scope["headers"], admission) if admission.headers else None,
+                headers=kept_headers(headers, admission, form),
             )
-        finally:
-            held.release()
-        return events, self._accepted(events, position)
+        except Unavailable as error:
+            if self._intake is not None:
+                self._intake.high_water.note(admission.pipeline_id, error)
+            raise
 
-    async def _inspect(self, body: bytes, ndjson: bool) -> tuple[Form, int]:
-        look = partial(inspect, body, ndjson=ndjson, max_event_bytes=self._limits.event_bytes)
-        return await asyncio.to_thread(look) if len(body) > _IN_THREAD_BYTES else look()
+    def _refusal(self, pipeline_id: int) -> SluicewayError | None:
+        """Why nothing is taken for this pipeline just now; counted."""
+        if self._intake is None:
+            return self._spool.refusal
+        return self._intake.high_water.refusal(pipeline_id)
 
+    def _closed_to(self, pipeline_id: int) -> SluicewayError | None:
+        """The same for a look ahead, not counted."""
+        if self._intake is None:
+            return self._spool.refusal
+        return self._intake.high_water.look(pipeline_id)
 
-def _slug(scope: Scope) -> str:
-    path: str = scope["path"]
-    if not (path.startswith(_PREFIX) and path.endswith(_SUFFIX)):
-        raise NotFound("There is nothing here.")
-    if scope["method"] != "POST":
-        raise MethodNotAllowed("Only POST is offered here.")
-    return path[len(_PREFIX) : -len(_SUFFIX)]
+    def _most(self, admission: Admission) -> tuple[int, int, float]:
+        """Bytes of a body and of an event, and events of a request: the platform's and the pipeline's own."""
+        own, all_ = admission.limits, self._limits
+        return (
+            all_.body_bytes if own.body_bytes is None else min(all_.body_bytes, own.body_bytes),
+            all_.event_bytes if own.event_bytes is None else min(all_.event_bytes, own.event_bytes),
+            inf if own.events_per_request is None else own.events_per_request,
+        )
 
 
 @lru_cache(maxsize=256)
-def _is_ndjson(content_type: bytes) -> bool:
-    return is_ndjson(content_type.decode("latin-1"))
+def _kind(content_type: bytes) -> tuple[bool, bool]:
+    """Whether a body is a form, and whether it is NDJSON. Raises `UnknownMediaType`."""
+    said = content_type.decode("latin-1")
+    return (True, False) if is_form(said) else (False, is_ndjson(said))
 
 
-def _head(headers: list[tuple[bytes, bytes]]) -> tuple[bytes, bytes, bytes, bytes]:
-    """Authorization, Content-Type, Content-Encoding and Content-Length, empty where they are not sent."""
-    authorization = content_type = content_encoding = content_length = b""
-    for name, value in headers:
-        if name == b"authorization":
-            authorization = value
-        elif name == b"content-type":
-            content_type = value
-        elif name == b"content-encoding":
-            content_encoding = value
-        elif name == b"content-length":
-            if not value.isdigit():
-                raise BadRequest("Content-Length is not a number.")
-            content_length = value
-    return authorization, content_type, content_encoding, content_length
-
-
-def _kept(headers: Iterable[tuple[bytes, bytes]], admission: Admission) -> dict[str, str]:
-    """The headers that the pipeline's paths read."""
-    return {
-        name.decode("latin-1"): value.decode("latin-1")
-        for name, value in headers
-        if name in admission.headers
-    }
-
-
-async def _send_problem(send: Send, error: SluicewayError, request_id: str | None = None) -> None:
-    found = request_id or uuid7().hex
-    body, extra = problem_document(error, request_id=found)
-    headers = [(name.lower().encode(), value.encode()) for name, value in extra.items()]
-    headers.append((b"x-request-id", found.encode()))
-    if isinstance(error, MethodNotAllowed):
-        headers.append((b"allow", b"POST"))
-    if isinstance(error, BodyTimeout):
-        headers.append((b"connection", b"close"))
-    await _send(send, error.status, MEDIA_TYPE.encode(), body, headers)
-
-
-async def _send(
-    send: Send, status: int, media_type: bytes, body: bytes, headers: Iterable[tuple[bytes, bytes]] = ()
-) -> None:
-    own = [(b"content-type", media_type), (b"content-length", b"%d" % len(body))]
-    await send({"type": "http.response.start", "status": status, "headers": [*own, *headers]})
-    await send({"type": "http.response.body", "body": body})
+async def _in_thread_if_long(work: Callable[[], T], body: bytes) -> T:
+    """Nothing that takes milliseconds holds up the other connections."""
+    return await asyncio.to_thread(work) if len(body) > _IN_THREAD_BYTES else work()

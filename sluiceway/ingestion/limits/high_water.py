@@ -93,19 +93,24 @@ class HighWater:
     def refusal(self, pipeline_id: int) -> SluicewayError | None:
         """Why nothing is taken for this pipeline just now, or None: `SpoolFull`, `DiskReserveReached`,
         `SpoolClosed`, `LoaderBehind`, `PipelineBacklogged`; each with an honest `retry_after_s`."""
-        error = self._spool.refusal
+        error = self.look(pipeline_id)
         if error is None:
-            now = self._monotonic()
-            if now >= self._look_at:
-                self._look(now)
-            error = self._behind
-            if error is None:
-                over = self.waiting_bytes(pipeline_id) - self._marks.pipeline_bytes
-                if over <= 0:
-                    return None
-                error = self._backlogged(pipeline_id, over)
+            return None
         self.note(pipeline_id, error)
         return error.with_traceback(None)
+
+    def look(self, pipeline_id: int) -> SluicewayError | None:
+        """`refusal`, but not counted: for one who looks ahead and leaves the answer to another."""
+        error = self._spool.refusal
+        if error is not None:
+            return error
+        now = self._monotonic()
+        if now >= self._look_at:
+            self._look(now)
+        if self._behind is not None:
+            return self._behind
+        over = self.waiting_bytes(pipeline_id) - self._marks.pipeline_bytes
+        return self._backlogged(pipeline_id, over) if over > 0 else None
 
     def note(self, pipeline_id: int, error: SluicewayError) -> None:
         """Count a refusal that somebody else met, as the spool's own while appending."""

@@ -26,6 +26,7 @@ from sluiceway.infra.connect import open_database
 from sluiceway.infra.database import Database
 from sluiceway.infra.keys import load_secret_key
 from sluiceway.infra.settings import Settings
+from sluiceway.ingestion.limits import open_limits
 from sluiceway.ingestion.spool import open_spool
 from sluiceway.live.service import LiveBroker
 from sluiceway.runtime.processes.entry import run
@@ -76,7 +77,9 @@ def build(
     pages: ASGIApp | None = None
     if "ingest" in parts:
         services.spool = open_spool(settings).writer()
-        events = event_app(settings, traced_log(services.spool), database, clock=services.clock)
+        intake = open_limits(settings, database, services.spool)
+        log = traced_log(services.spool)
+        events = event_app(settings, log, database, clock=services.clock, intake=intake)
         services.event_counts = events.counts
         lifespans.append(events.lifespan)
     if "api" in parts:

@@ -15,6 +15,7 @@ from sluiceway.identity.keys import create_key
 from sluiceway.infra.database import Database, Role
 from sluiceway.infra.settings import Settings
 from sluiceway.ingestion.contracts import START, SpoolRecord
+from sluiceway.ingestion.limits import open_limits
 from sluiceway.ingestion.spool import SpoolReader, SpoolWriter
 from sluiceway.warehouse.schema import apply_pipeline
 from tests.support.event_server import WAYS, ThreadedServer, protocol_of
@@ -97,7 +98,8 @@ def serve(database: Database, settings: Settings, way: str, guard: GuardLimits) 
         writer = spool or SpoolWriter(settings.spool_dir)
         found = Limits(settings.max_body_bytes, settings.max_event_bytes)
         found = dataclasses.replace(found, **limits)  # type: ignore[arg-type]
-        route = event_app(settings, writer, database, limits=found)
+        intake = open_limits(settings, database, writer)
+        route = event_app(settings, writer, database, limits=found, intake=intake)
         server = ThreadedServer(route, protocol_of(way, route, guard), grace_s=1)
         url = f"http://127.0.0.1:{server.port}"
         client = httpx.Client(base_url=url, timeout=20)

@@ -1,6 +1,7 @@
 """The event route over a real server: what is taken, and which code each refusal has."""
 
 import gzip
+import hmac
 import json
 import random
 import socket
@@ -15,6 +16,7 @@ from sluiceway.catalog.service import Catalog
 from sluiceway.identity.keys import parse_key, revoke_key
 from sluiceway.infra.database import Database, Role
 from sluiceway.ingestion.contracts import Form
+from sluiceway.ingestion.senders.secrets import add_secret
 from sluiceway.ingestion.spool import SpoolWriter
 from sluiceway.ingestion.spool.segments import FileOps
 from sluiceway.warehouse.schema import apply_pipeline
@@ -76,6 +78,94 @@ def test_only_the_headers_that_the_pipeline_reads_are_kept(running) -> None:
     assert record.headers == {"x-github-event": "push"}
 
 
+def test_a_form_is_one_event_and_says_so(running) -> None:
+    body = b"From=%2B15550100&Body=hello"
+    response = running.post(body, content_type="application/x-www-form-urlencoded; charset=utf-8")
+    assert response.json()["accepted"] == 1
+    [record] = running.records()
+    assert (record.form, record.events, record.body) == (Form.FORM, 1, body)
+    assert record.headers == {"content-type": "application/x-www-form-urlencoded; charset=utf-8"}
+
+
+LIMITED = """\
+name: limited
+limits: {events_per_s: 1, burst: 5, body_bytes: 300, event_bytes: 100, events_per_request: 4}
+fields: [{name: a, type: string}]
+"""
+
+
+def test_a_pipelines_own_limits(running, database: Database) -> None:
+    apply_pipeline(database, 1, LIMITED)
+
+    def post(body: bytes):
+        return running.post(body, key="every", pipeline="limited")
+
+    big = b'{"a":"' + b"x" * 100 + b'"}'
+    for body, code in (
+        (big, "event_too_large"),
+        (b"[" + big * 3, "body_too_large"),
+        (b"[{},{},{},{},{}]", "too_many_events"),
+    ):
+        for _ in range(2):  # asked for, then known
+            problem(post(body), 413, code)
+    assert [post(b"{}").status_code for _ in range(5)] == [202] * 5
+    deadline = time.monotonic() + 30
+    while (response := post(b"[{},{},{},{}]")).status_code == 202:
+        assert time.monotonic() < deadline
+    problem(response, 429, "rate_limited")
+    assert int(response.headers["retry-after"]) >= 1
+    assert running.post(b"{}").status_code == 202, "another pipeline is not limited by it"
+
+
+SIGNED = """\
+name: signed
+source: {type: webhook, verify: {scheme: github}}
+fields: [{name: action, type: string}]
+"""
+
+
+def test_a_senders_signature_is_over_the_bytes_as_sent(running, database: Database) -> None:
+    apply_pipeline(database, 1, SIGNED)
+    secret = "it is not told"
+    with database.transaction(Role.APP, workspace_id=1) as connection:
+        pipeline = Catalog().get(connection, 1, "signed")
+        add_secret(connection, database.envelope, pipeline, secret, now=datetime.now(UTC))
+
+    def post(body: bytes, signed: bytes, **headers: str):
+        mark = "sha256=" + hmac.new(secret.encode(), signed, "sha256").hexdigest()
+        return running.post(body, key=None, pipeline="signed", x_hub_signature_256=mark, **headers)
+
+    event = b'{"action":"opened"}'
+    packed = gzip.compress(event)
+    assert post(event, event).status_code == 202
+    assert post(packed, packed, content_encoding="gzip").status_code == 202
+    problem(post(packed, event, content_encoding="gzip"), 401, "signature_invalid")
+    problem(post(event, event + b" "), 401, "signature_invalid")
+    problem(running.post(event, key=None, pipeline="signed"), 401, "signature_missing")
+    problem(post(b"{", b"{"), 400, "malformed_json")
+    problem(running.client.get("/v1/pipelines/signed/events"), 405, "method_not_allowed")
+    problem(running.post(event, key=None), 401, "missing_key")
+    assert running.post(event, key="every", pipeline="signed").status_code == 202, "keys stay good"
+    assert [r.body for r in running.records()] == [event, event, event]
+
+
+def test_a_handshake_is_answered_and_nothing_is_kept(running, database: Database) -> None:
+    apply_pipeline(database, 1, SIGNED.replace("scheme: github", "scheme: github, challenge: {type: meta}"))
+    with database.transaction(Role.APP, workspace_id=1) as connection:
+        pipeline = Catalog().get(connection, 1, "signed")
+        add_secret(
+            connection, database.envelope, pipeline, "only-for-us-1234", purpose="challenge",
+            now=datetime.now(UTC),
+        )  # fmt: skip
+    address = "/v1/pipelines/signed/events?hub.mode=subscribe&hub.challenge=4711&hub.verify_token="
+    answer = running.client.get(address + "only-for-us-1234")
+    assert (answer.status_code, answer.text) == (200, "4711")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    problem(running.client.get(address + "guessed"), 401, "challenge_refused")
+    assert running.records() == []
+    assert running.route.counts["handshake"] == 1
+
+
 def test_large_bodies_arrive_whole(running) -> None:
     lines = b"\n".join(b'{"n":%d,"text":"%s"}' % (i, b"x" * 100) for i in range(30_000))
     response = running.post(lines, content_type="application/x-ndjson")
@@ -106,7 +196,9 @@ BAD = [
     (b"not gzip", {"content_encoding": "gzip"}, 400, "broken_compression"),
     (gzip.compress(b"{}")[:-3], {"content_encoding": "gzip"}, 400, "broken_compression"),
     (b"{}", {"content_encoding": "br"}, 415, "unsupported_content_encoding"),
-    (b"a=1", {"content_type": "application/x-www-form-urlencoded"}, 415, "unsupported_media_type"),
+    (b"a=1", {"content_type": "text/plain"}, 415, "unsupported_media_type"),
+    (b'{"a":1}', {"content_type": "application/x-www-form-urlencoded"}, 415, "unsupported_media_type"),
+    (b"a=%ff", {"content_type": "application/x-www-form-urlencoded"}, 400, "malformed_form"),
     (b"{}", {"content_type": "application/json; charset=utf-16"}, 415, "unsupported_media_type"),
     (b"{}", {"key": None}, 401, "missing_key"),
     (b"{}", {"key": "slw_wrong"}, 401, "invalid_key"),
