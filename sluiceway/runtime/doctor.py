@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -23,6 +24,7 @@ _NEEDED = (
     "pyarrow", "sqlalchemy", "streamlit", "uvicorn", "uvloop", "zstandard",
 )  # fmt: skip
 _ROOM_BYTES = 2 * 1024**3
+_LOOK_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +39,18 @@ class Finding:
         return f"{_MARKS[self.state]} {self.what}: {self.found}"
 
 
-def examine() -> list[Finding]:
-    """Every finding, in the order in which a person would put things right."""
+def examine(*, whole_lake: bool = False) -> list[Finding]:
+    """Every finding, in the order in which a person would put things right.
+
+    `whole_lake`: read every byte of bronze, not only the newest objects.
+    """
     findings = list(_python())
     try:
         settings = load_settings()
     except WrongSetting as error:
         return [*findings, *(Finding("wrong", e.field, e.message) for e in error.errors)]
     findings.append(Finding("good", "settings", f"data folder {settings.home}, node {settings.node}"))
-    for name, check in _CHECKS.items():
+    for name, check in (_CHECKS | {"bronze": partial(_bronze, whole=whole_lake)}).items():
         try:
             findings += check(settings)
         except SluicewayError as error:
@@ -142,17 +147,45 @@ def _schema(execute: "Callable[..., object]") -> Iterator[Finding]:
         yield Finding("remark", "outbox", f"{waiting} messages fail again and again, for example: {reason}")
 
 
+def _lake_is_made(settings: Settings) -> bool:
+    folder = settings.lake_url.removeprefix("file://")
+    return folder == settings.lake_url or Path(folder).exists()
+
+
 def _lake(settings: Settings) -> Iterator[Finding]:
     from sluiceway.lake.service import Lake
 
-    if (
-        settings.lake_url.startswith("file://")
-        and not Path(settings.lake_url.removeprefix("file://")).exists()
-    ):
+    if not _lake_is_made(settings):
         yield Finding("remark", "lake", "is not made yet; the first event makes it")
         return
     Lake(settings).probe()
     yield Finding("good", "lake", f"{settings.lake_url} takes, gives and removes objects")
+
+
+def _bronze(settings: Settings, *, whole: bool) -> Iterator[Finding]:
+    """Whether objects can be read; `_database` and `_lake` have said what is wrong with those two."""
+    from sluiceway.catalog.service import Catalog
+    from sluiceway.infra.connect import embedded_server, open_database
+    from sluiceway.infra.database import Role
+    from sluiceway.lake.service import Lake
+
+    if (settings.embedded and embedded_server(settings).pid is None) or not _lake_is_made(settings):
+        return
+    database = open_database(settings, pool_size=1)
+    with database.transaction(Role.WRITER) as connection:
+        pipelines = Catalog().all(connection)
+    database.dispose()
+    lake, left = Lake(settings), _LOOK_BYTES
+    for pipeline in pipelines:
+        for day in reversed(lake.days(pipeline)):
+            if not whole and left <= 0:
+                break
+            left -= sum(item.size_bytes for item in lake.objects(pipeline, day))
+            for sentence in lake.damaged(pipeline, day).values():
+                yield Finding("wrong", "bronze", f"{sentence} Put it back from a copy, or see docs/lake.md")
+    if not lake.stats.objects_damaged:
+        read = f"{lake.stats.get.requests} objects" + ("" if whole else ", the newest,")
+        yield Finding("good", "bronze", f"{read} were read, all are whole")
 
 
 def _canvas(settings: Settings) -> Iterator[Finding]:

@@ -78,11 +78,15 @@ def dbt(context: typer.Context) -> None:
         raise typer.Exit(subprocess.run(command, env=dbt_environment(), check=False).returncode)
 
 
-def doctor() -> None:
+def doctor(
+    lake: Annotated[
+        bool, typer.Option("--lake", help="Read every byte of the lake, not only what is newest.")
+    ] = False,
+) -> None:
     """Check the installation: each line is one thing and, if it is wrong, what to do."""
     from sluiceway.runtime.doctor import examine
 
-    findings = examine()
+    findings = examine(whole_lake=lake)
     for finding in findings:
         typer.echo(finding.line())
     wrong = sum(finding.state == "wrong" for finding in findings)

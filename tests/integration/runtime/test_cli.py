@@ -13,7 +13,12 @@ from sluiceway.identity.keys import authenticate
 from sluiceway.infra.clock import SystemClock
 from sluiceway.infra.database import Database, Role
 from sluiceway.infra.settings import Settings
+from sluiceway.lake.bronze import rows_of, to_parquet
+from sluiceway.lake.contracts import BronzeName
+from sluiceway.lake.service import Lake
 from sluiceway.runtime import cli
+from sluiceway.transforms.split import split
+from tests.support.bronze import DAY, record
 
 EXAMPLES = Path(__file__).parents[3] / "examples" / "pipelines"
 Run = Callable[..., tuple[int, str, str]]
@@ -152,6 +157,22 @@ def test_doctor_finds_a_migrated_database_in_order(run: Run, monkeypatch: pytest
     monkeypatch.setenv("SLUICEWAY_PORT", "1")  # nobody listens there
     _, out, _ = run("doctor")
     assert "✓ database: PostgreSQL" in out and "the newest" in out and "✓ database roles" in out
+
+
+def test_doctor_names_a_damaged_object_of_the_lake(
+    run: Run, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLUICEWAY_PORT", "1")
+    assert run("apply", str(EXAMPLES / "nyc-flights.yml"))[0] == 0
+    name = BronzeName("bronze/w1/nyc-flights", DAY, "n", record(0).position, record(0).end)
+    lake = Lake(settings)
+    lake.put(name, to_parquet(rows_of("n", [record(0)], split)))
+    assert "✓ bronze: 1 objects were read, all are whole" in run("doctor", "--lake")[1]
+    lake.put(name, b"PAR1 and nothing else")
+    for arguments in (["doctor"], ["doctor", "--lake"]):
+        code, out, _ = run(*arguments)
+        assert code == 1
+        assert f"✗ bronze: {name.path} cannot be read" in out and "all are whole" not in out
 
 
 def test_the_program_starts_without_heavy_imports() -> None:
