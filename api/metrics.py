@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from prometheus_client import CollectorRegistry, generate_latest
@@ -35,14 +36,37 @@ class HttpMetrics:
 
     def __init__(self, services: ApiServices) -> None:
         self._services = services
+        self._started_at = services.clock.now()
         self.registry = CollectorRegistry()
         self._requests = counter("sluiceway_http_requests_total", self.registry)
         self._seconds = histogram("sluiceway_http_request_seconds", self.registry)
-        self.registry.register(_Spool(services))
+        self.registry.register(_Counts(services))
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
         self._requests.labels(method, route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
+
+    def report(self) -> Report:
+        """This process's report as it is now."""
+        now = self._services.clock.now()
+        return Report(
+            node=self._services.settings.node,
+            process=self.process,
+            at=now,
+            started_at=self._started_at,
+            ended=False,
+            state=self.state(),
+            families=gather(self.registries),
+        )
+
+    def state(self) -> dict[str, Any]:
+        """What this process says of itself: why it refuses events, and whether it hears of commits."""
+        spool, broker = self._services.spool, self._services.broker
+        refusal = None if spool is None else spool.refusal
+        return {
+            "refusal": None if refusal is None else refusal.code,
+            "listening": None if broker is None else broker.connected.is_set(),
+        }
 
     @property
     def registries(self) -> tuple[CollectorRegistry, ...]:
@@ -64,7 +88,7 @@ class HttpMetrics:
         for report in reports:
             if not report.is_silent(now):
                 _merge(families, report.families, node, report.process)
-        rest = [*_node(services), *_ingest(services), *_processes(reports, self.process, node, now)]
+        rest = [*_node(services), *_processes(reports, self.process, node, now)]
         return as_text([*families.values(), *rest, *_database(services)])
 
 
@@ -88,8 +112,8 @@ class _Families(Collector):
         return self._families
 
 
-class _Spool(Collector):
-    """What the spool's writer counts in plain integers."""
+class _Counts(Collector):
+    """What the event route and the spool's writer count in plain integers."""
 
     def __init__(self, services: ApiServices) -> None:
         self._services = services
@@ -98,6 +122,14 @@ class _Spool(Collector):
         return ()
 
     def collect(self) -> Iterator[Metric]:
+        counts = self._services.event_counts
+        if counts is not None:
+            requests = counter_family("sluiceway_ingest_requests_total")
+            for code, count in sorted(counts.items()):
+                if code != "events":
+                    requests.add_metric([code], count)
+            yield requests
+            yield counter_family("sluiceway_ingest_events_total", counts.get("events", 0))
         if self._services.spool is None:
             return
         stats = self._services.spool.stats
@@ -162,18 +194,6 @@ def _segments(folder: Path) -> list[Path]:
         return [path for path in folder.glob("*.seg") if path.exists()]
     except OSError:
         return []
-
-
-def _ingest(services: ApiServices) -> Iterator[Metric]:
-    counts = services.event_counts
-    if counts is None:
-        return
-    requests = counter_family("sluiceway_ingest_requests_total")
-    for code, count in sorted(counts.items()):
-        if code != "events":
-            requests.add_metric([code], count)
-    yield requests
-    yield counter_family("sluiceway_ingest_events_total", counts.get("events", 0))
 
 
 def _processes(reports: list[Report], own: str, node: str, now: datetime) -> Iterator[Metric]:

@@ -13,6 +13,7 @@ from dashboards_app.pages import (
     dashboard,
     dashboards,
     dead_letters,
+    health,
     keys,
     pipeline,
     pipelines,
@@ -31,6 +32,7 @@ PAGES: dict[str, Any] = {
     "pipeline": (pipeline.show, "Pipeline"),
     "dead-letters": (dead_letters.show, "Dead letters"),
     "quality": (quality.show, "Quality"),
+    "health": (health.show, "Health"),
     "keys": (keys.show, "API keys"),
 }
 
@@ -65,6 +67,7 @@ def _navigation(pages: dict[str, Any]) -> None:
         st.page_link(pages["pipelines"], icon=":material/conversion_path:")
         st.page_link(pages["dead-letters"], icon=":material/mark_email_unread:")
         st.page_link(pages["quality"], icon=":material/verified_user:")
+        st.page_link(pages["health"], icon=":material/monitor_heart:")
         st.page_link(pages["keys"], icon=":material/key:")
     ui.mark_current(f"nav-board-{st.query_params.get('slug', '')}")
 

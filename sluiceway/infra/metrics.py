@@ -61,6 +61,8 @@ def _histogram(name: str, meaning: str, buckets: tuple[float, ...], *labels: str
 PROCESS_FIGURES = (
     _counter("http_requests", "Answered requests, the event route's left out.", "method", "route", "status"),
     _histogram("http_request_seconds", "Time until the answer begins, streams left out.", _HTTP_S, "route"),
+    _counter("ingest_requests", "Answers of the event route, by code.", "code"),
+    _counter("ingest_events", "Events accepted."),
     _counter("spool_records", "Records (accepted requests) written to the spool."),
     _counter("spool_events", "Events written to the spool."),
     _counter("spool_body_bytes", "Bytes of bodies written to the spool, decompressed."),
@@ -102,8 +104,6 @@ PROCESS_FIGURES = (
 """Counted where it happens; a web process shows those of its whole node, by `node` and `process`."""
 
 PLATFORM_FIGURES = (
-    _counter("ingest_requests", "Answers of this process's event route, by code.", "code"),
-    _counter("ingest_events", "Events this process accepted."),
     _gauge("spool_bytes", "Bytes in this node's spool."),
     _gauge("spool_segments", "Segments in this node's spool."),
     _gauge("spool_max_bytes", "Past this the event route answers 503."),

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ State = Callable[[], dict[str, Any]]
 """What a process says of itself beside its figures: plain JSON, no secret, nobody's data."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Report:
     """One process's last word. `ended`: it stopped in order. `state` is what it said of itself."""
 
@@ -56,13 +57,17 @@ class Report:
 
     def value(self, name: str, **labels: str) -> float | None:
         """A sample by its name (`…_total`, `…_sum`), summed over what `labels` leaves open, or None."""
-        found = [
-            sample.value
-            for family in self.families
-            for sample in family.samples
-            if sample.name == name and labels.items() <= sample.labels.items()
-        ]
+        found = [value for own, value in self.samples.get(name, ()) if labels.items() <= own.items()]
         return sum(found) if found else None
+
+    @cached_property
+    def samples(self) -> dict[str, list[tuple[dict[str, str], float]]]:
+        """Labels and values by the sample's name."""
+        found: dict[str, list[tuple[dict[str, str], float]]] = {}
+        for family in self.families:
+            for sample in family.samples:
+                found.setdefault(sample.name, []).append((sample.labels, sample.value))
+        return found
 
 
 def gather(registries: Iterable[CollectorRegistry]) -> list[Metric]:

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from api.app import Lifespan
     from api.metrics import HttpMetrics
     from api.services import ApiServices
-    from sluiceway.lake.writer import BronzeWriter
     from sluiceway.loading.service import Loader
+    from sluiceway.runtime.spools import Keeper
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +56,8 @@ def observed_web(services: "ApiServices") -> "Lifespan":
     Tracing is configured before, when the application is built: its parts differ with it.
     """
 
+    from api.routes.platform_health import health_watch
+
     @asynccontextmanager
     async def lifespan(_app: object) -> AsyncIterator[None]:
         held: HttpMetrics = services.extra["metrics"]
@@ -65,12 +67,17 @@ def observed_web(services: "ApiServices") -> "Lifespan":
             services.database,
             role=Role.APP,
             registries=held.registries,
-            state=lambda: web_state(services),
+            state=held.state,
         )
         reporter.start()
+        watch = health_watch(services) if services.broker is not None else None
+        if watch is not None:
+            watch.start()
         try:
             yield
         finally:
+            if watch is not None:
+                watch.stop()
             await asyncio.to_thread(reporter.stop)
             await asyncio.to_thread(telemetry.close)
 
@@ -80,9 +87,7 @@ def observed_web(services: "ApiServices") -> "Lifespan":
 class LoaderState:
     """What a loader says of itself; each time it is asked, the gauges of both its readers are set too."""
 
-    def __init__(
-        self, folder: Path, loader: "Loader", bronze: "BronzeWriter", corrupt: Callable[[], int]
-    ) -> None:
+    def __init__(self, folder: Path, loader: "Loader", bronze: "Keeper", corrupt: Callable[[], int]) -> None:
         self._folder = folder
         self._loader = loader
         self._bronze = bronze
@@ -112,16 +117,6 @@ class LoaderState:
 
 def _trouble(since: datetime | None, reason: str | None) -> dict[str, Any] | None:
     return None if since is None else {"since": since.isoformat(), "reason": reason}
-
-
-def web_state(services: "ApiServices") -> dict[str, Any]:
-    """What a web or ingest process says of itself: why it refuses events, and whether it hears of commits."""
-    refusal = None if services.spool is None else services.spool.refusal
-    broker = services.broker
-    return {
-        "refusal": None if refusal is None else refusal.code,
-        "listening": None if broker is None else broker.connected.is_set(),
-    }
 
 
 def serve_metrics(settings: Settings, process: str) -> Callable[[], None]:

@@ -101,7 +101,7 @@ def test_it_serves_everything_on_one_port_and_stops_with_streams_open(web: Web) 
         assert page.status_code == 200 and "<title>Streamlit</title>" in page.text
         assert "sha256-" in page.headers["content-security-policy"]
         figures = client.get("/metrics").text
-        assert 'sluiceway_ingest_requests_total{code="accepted"} 1.0' in figures
+        assert 'sluiceway_ingest_requests_total{code="accepted",node="test",process="web"} 1.0' in figures
         assert 'sluiceway_spool_records_total{node="test",process="web"} 1.0' in figures
         with client.stream("GET", "/v1/live", headers=key) as stream:
             assert stream.status_code == 200
