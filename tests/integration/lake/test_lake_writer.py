@@ -300,3 +300,10 @@ def test_kill_9_of_the_process_again_and_again(lake: Lake, tmp_path: Path) -> No
     while last.step(force=True):
         pass
     assert payloads(lake, pipeline()) == sent
+
+
+def test_pauses_grow_and_are_bounded(lake: Lake, tmp_path: Path) -> None:
+    writer = make(ListReader([]), lake, tmp_path / "c")
+    pauses = [writer._pause_after(LakeUnavailable("away")) for _ in range(40)]
+    assert 0.4 <= pauses[0] <= 0.6 and all(12 <= pause <= 18 for pause in pauses[10:])
+    assert writer.state.failures == 40
