@@ -78,6 +78,10 @@ def _directory(text: str) -> Path:
     return Path(text).expanduser().absolute()
 
 
+def _directories(text: str) -> tuple[Path, ...]:
+    return tuple(_directory(part.strip()) for part in text.split(",") if part.strip())
+
+
 @dataclass(frozen=True, slots=True)
 class Setting:
     """One variable: its name, its default as text (None: computed or absent), how it is read, what it means."""
@@ -168,6 +172,12 @@ SETTINGS: dict[str, Setting] = {
     ),
     "max_event_bytes": Setting(
         "SLUICEWAY_MAX_EVENT_BYTES", str(1024 * 1024), _integer(1024, 64 << 20), "Largest single event."
+    ),
+    "spools": Setting(
+        "SLUICEWAY_SPOOLS",
+        None,
+        _directories,
+        "Further spool folders this machine's loader reads (with commas between): shared ones, or handed over.",
     ),
     "spool_segment_bytes": Setting(
         "SLUICEWAY_SPOOL_SEGMENT_BYTES",
@@ -277,6 +287,7 @@ class Settings:
     log_level: str
     max_body_bytes: int
     max_event_bytes: int
+    spools: tuple[Path, ...]
     spool_segment_bytes: int
     spool_max_bytes: int
     disk_reserve_bytes: int
@@ -344,6 +355,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     if wrong:
         raise WrongSetting("; ".join(f"{e.field} {e.message}" for e in wrong), errors=wrong)
     values["node"] = values["node"] or _default_node()
+    values["spools"] = values["spools"] or ()
     values["lake_url"] = values["lake_url"] or f"file://{values['home'] / 'lake'}"
     values["public_url"] = (values["public_url"] or _default_public_url(values)).rstrip("/")
     values["internal_url"] = (values["internal_url"] or _local_url(values["host"], values["port"])).rstrip(

@@ -31,11 +31,11 @@ class Reporter:
         self._rate = 0.0
         self._failed = False
 
-    def tell(self, backlog: Backlog) -> None:
-        """Write what waits, unless that was done less than a second ago."""
+    def tell(self, backlog: Backlog, *, last: bool = False) -> None:
+        """Write what waits, unless that was done less than a second ago (`last`: even so)."""
         now = self._now()
         elapsed_s = None if self._told_at is None else now - self._told_at
-        if elapsed_s is not None and elapsed_s < EVERY_S:
+        if elapsed_s is not None and elapsed_s < EVERY_S and not last:
             return
         waiting = {p: Waiting(size, backlog.oldest_us(p)) for p, size in backlog.waiting.items()}
         self._measure(backlog, elapsed_s, bool(waiting))

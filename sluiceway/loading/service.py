@@ -142,6 +142,8 @@ class Loader:
         self._executor.shutdown(wait=True, cancel_futures=True)
         self._committer.close()
         self._book.disconnect()
+        if self._reporter is not None and self._backlog is not None:
+            self._reporter.tell(self._backlog, last=True)
 
     def step(self, stop: threading.Event | None = None) -> int:
         """One turn: commit what it takes; returns its size in bytes, 0 if nothing waits.

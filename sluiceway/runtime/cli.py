@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from sluiceway.kit.errors import InvalidInput, SluicewayError
-from sluiceway.runtime.commands import keys, operations, secrets, users, verifying
+from sluiceway.runtime.commands import keys, operations, secrets, spools, users, verifying
 
 app = typer.Typer(
     name="sluiceway",
@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 app.add_typer(users.app, name="user")
 app.add_typer(keys.app, name="key")
+app.add_typer(spools.app, name="spool")
 app.add_typer(secrets.app, name="secret")
 operations.register(app)
 verifying.register(app)

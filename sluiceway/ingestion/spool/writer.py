@@ -6,7 +6,6 @@ record (`records`), the folder (`segments`), waking readers (`doorbell`).
 
 import asyncio
 import concurrent.futures
-import fcntl
 import logging
 import os
 import secrets
@@ -25,6 +24,7 @@ from sluiceway.infra.metrics import Tally
 from sluiceway.ingestion.contracts import Done, Form, Outcome, Position
 from sluiceway.ingestion.errors import SpoolClosed, SpoolLocked, SpoolWriteFailed
 from sluiceway.ingestion.spool import records, segments
+from sluiceway.ingestion.spool.belonging import lock
 from sluiceway.ingestion.spool.doorbell import Bell
 from sluiceway.ingestion.spool.gauge import DiskGauge
 from sluiceway.ingestion.tracing import Group
@@ -34,6 +34,7 @@ from sluiceway.kit.faults import reach
 log = logging.getLogger("sluiceway.spool")
 
 GROUP_BYTES = 8 * 1024 * 1024  # what one write and one sync carry at most, but for a single larger record
+_LOOKED_AT_S = 0.5  # whoever only looks whether there is a writer has the lock for a moment
 DEFAULT_SEGMENT_BYTES = 64 * 1024 * 1024
 LEAST_SEGMENT_BYTES = 64 * 1024
 DEFAULT_MAX_BYTES = 8 * 1024**3
@@ -388,14 +389,13 @@ class SpoolWriter:
 
 
 def _lock(folder: Path) -> IO[bytes]:
-    file = (folder / segments.LOCK_FILE).open("ab")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        raise SpoolLocked(
-            f"Another process writes to the spool in {folder}: stop it, or set another SLUICEWAY_NODE."
-        ) from None
+    deadline = time.monotonic() + _LOOKED_AT_S
+    while (file := lock(folder, segments.LOCK_FILE)) is None:
+        if time.monotonic() > deadline:
+            raise SpoolLocked(
+                f"Another process writes to the spool in {folder}: stop it, or set another SLUICEWAY_NODE."
+            )
+        time.sleep(0.01)
     return file
 
 

@@ -1,33 +1,33 @@
-"""`python -m sluiceway.runtime.processes.loader`: the spool's two readers in one process.
+"""`python -m sluiceway.runtime.processes.loader`: the readers of this node's spool in one process.
 
 The main thread loads silver (`loading.service`), a second one writes bronze (`lake.writer`), a third trims
-what both have passed. Each has a cursor of its own, so either may be behind or fail without the other.
+what both have passed: each has a cursor of its own, so either may be behind or fail without the other. Others
+tell that this loader lives, and look for spools that were left behind (`runtime.spools`).
 """
 
 import logging
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psycopg
+
 from sluiceway.infra.connect import open_database
 from sluiceway.infra.settings import Settings
-from sluiceway.ingestion.spool import Spool, open_spool
-from sluiceway.lake.service import Lake
-from sluiceway.lake.writer import BronzeWriter
 from sluiceway.loading.book import PipelineBook
-from sluiceway.loading.service import Loader
+from sluiceway.loading.leases import STUCK_S, Membership
 from sluiceway.runtime.container import make_gate
 from sluiceway.runtime.processes.entry import run, stop_event
 from sluiceway.runtime.processes.observing import LoaderState, observed
-from sluiceway.transforms.service import split
+from sluiceway.runtime.spools import Finder, SpoolWork
 
 if TYPE_CHECKING:
     from expectations.runner import GreatExpectationsGate
 
 log = logging.getLogger(__name__)
 
-TRIM_EVERY_S = 5.0
 # A backlog keeps the preparing thread busy; the one that feeds COPY needs the interpreter often, but shortly.
 SWITCH_INTERVAL_S = 0.0005
 _PATIENCE_S = 3.0
@@ -38,59 +38,46 @@ def main(settings: Settings) -> int:
     stop = stop_event()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     database = open_database(settings, pool_size=4)
-    spool = open_spool(settings)
     gate = make_gate(database)
-    book = PipelineBook(database, gate, max_event_bytes=settings.max_event_bytes)
-    reader = spool.reader()
-    loader = Loader(database, reader, gate, settings.node, book, folder=spool.folder)
-    bronze = make_bronze_writer(settings, spool, book)
+    membership = Membership(database, working=lambda: time.monotonic() - own.loader.worked_at < STUCK_S)
+
+    def make(folder: Path) -> SpoolWork:
+        return SpoolWork(settings, database, gate, membership, folder)
+
+    own = make(settings.spool_dir)
+    finder = Finder(settings, make)
+    _introduce(membership)
+    done = threading.Event()
+    leases = threading.Thread(target=membership.run, args=(done,), name="leases", daemon=True)
     threads = [
-        threading.Thread(target=bronze.run, args=(stop,), name="bronze", daemon=True),
-        threading.Thread(target=_trim, args=(spool, loader, bronze, stop), name="trim", daemon=True),
-        threading.Thread(target=_warm_up, args=(book, gate, stop), name="warm-up", daemon=True),
+        leases,
+        threading.Thread(target=finder.run, args=(stop,), name="finder", daemon=True),
+        threading.Thread(target=_warm_up, args=(own.book, gate, stop), name="warm-up", daemon=True),
     ]
+    own.start()
     for thread in threads:
         thread.start()
-    log.info("loader started: spool %s, lake %s", spool.folder, settings.lake_url)
-    state = LoaderState(spool.folder, loader, bronze, lambda: reader.corrupt_records)
+    log.info("loader started: spool %s of node %s, lake %s", own.folder, own.node, settings.lake_url)
+    state = LoaderState(own.folder, own.loader, own.keeper, lambda: own.reader.corrupt_records)
     try:
         with observed(settings, "loader", database, state):
-            loader.run(stop)
+            own.loader.run(stop)
     finally:
         stop.set()
-        for thread in threads[:2]:
-            thread.join(_PATIENCE_S)
-        reader.close()
+        own.end()
+        threads[1].join(_PATIENCE_S)
+        done.set()  # the last: what is held until then is still being worked on
+        leases.join(_PATIENCE_S)
         database.dispose()
     return 0
 
 
-def make_bronze_writer(settings: Settings, spool: Spool, book: PipelineBook) -> BronzeWriter:
-    """The lake's reader of the spool; its cursor file lies beside the segments."""
-    folder: Path = settings.spool_dir
-    return BronzeWriter(
-        spool.reader(),
-        Lake(settings),
-        folder,
-        settings.node,
-        split,
-        book.slug,
-        flush_s=float(settings.bronze_flush_s),
-    )
-
-
-def _trim(spool: Spool, loader: Loader, bronze: BronzeWriter, stop: threading.Event) -> None:
-    while not stop.wait(TRIM_EVERY_S):
-        position = loader.position
-        if position is None:
-            continue
-        try:
-            removed = spool.trim(min(position, bronze.position))
-        except OSError as error:
-            log.warning("the spool cannot be trimmed: %s", error)
-            continue
-        if removed:
-            log.info("spool: %d segments loaded and in the lake, removed", removed)
+def _introduce(membership: Membership) -> None:
+    """Others know of this loader before its first turn, if the database is there."""
+    try:
+        membership.beat()
+    except psycopg.Error as error:
+        log.debug("the database does not answer yet: %s", error)
 
 
 def _warm_up(book: PipelineBook, gate: "GreatExpectationsGate", stop: threading.Event) -> None:
