@@ -72,11 +72,7 @@ class Platform:
         self._events = events
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if (
-            self._events is not None
-            and scope["type"] == "http"
-            and is_event_path(scope["path"])
-        ):
+        if self._events is not None and scope["type"] == "http" and is_event_path(scope["path"]):
             await self._events(scope, receive, send)
         else:
             await self._framed(scope, receive, send)

@@ -1,11 +1,13 @@
 """The event route without a database: as a process of its own, and in a thread of the test's.
 
-`python -m tests.support.event_server FOLDER PORT [WAY]`: every key is good for every pipeline. WAY is `plain`
-(as deployed; keys that begin with `slw_` can go the short way) or `ordinary` (all through ASGI).
+`python -m tests.support.event_server FOLDER PORT [WAY [BUFFER_BYTES [GUARD]]]`: every key is good for every
+pipeline. WAY is `plain` (as deployed; keys that begin with `slw_` can go the short way) or `ordinary` (all
+through ASGI), BUFFER_BYTES of the kernel for a socket, GUARD the limits of connections that differ, as JSON.
 """
 
 import asyncio
 import hashlib
+import json
 import math
 import socket
 import subprocess
@@ -19,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+import uvloop
 
 from api.connection_guard import GuardedProtocol, GuardLimits
 from api.event_protocol import protocol_for
@@ -57,7 +60,7 @@ class ThreadedServer:
         self.socket.bind(("127.0.0.1", 0))
         self.port: int = self.socket.getsockname()[1]
         self.ready = threading.Event()
-        self.thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
+        self.thread = threading.Thread(target=lambda: uvloop.run(self._serve()))
         self.thread.start()
         assert self.ready.wait(30)
 
@@ -132,13 +135,15 @@ def edge(
 
 
 @contextmanager
-def event_server(folder: Path, way: str = "plain", buffer_bytes: int = 0) -> Iterator[int]:
-    """The route in a process of its own, killed at the end; its port. `buffer_bytes`: of sockets."""
+def event_server(
+    folder: Path, way: str = "plain", buffer_bytes: int = 0, **guard: float
+) -> Iterator[tuple[int, int]]:
+    """The route in a process of its own, killed at the end; its port and process id."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "tests.support.event_server", str(folder), str(port), way]
-    command.append(str(buffer_bytes))
+    command += [str(buffer_bytes), json.dumps(guard)]
     process = subprocess.Popen(command, cwd=Path(__file__).parents[2])
     try:
         deadline = time.monotonic() + 60
@@ -148,13 +153,14 @@ def event_server(folder: Path, way: str = "plain", buffer_bytes: int = 0) -> Ite
                     break
             assert process.poll() is None and time.monotonic() < deadline, "the server did not start"
             time.sleep(0.02)
-        yield port
+        yield port, process.pid
+        assert process.poll() is None, "the server is gone"
     finally:
         process.kill()
         process.wait()
 
 
-def main(folder: str, port: str, way: str = "plain", buffer_bytes: str = "0") -> None:
+def main(folder: str, port: str, way: str = "plain", buffer_bytes: str = "0", guard: str = "{}") -> None:
     writer = SpoolWriter(Path(folder), segment_bytes=200_000)
     limits = Limits(body_bytes=1 << 24, event_bytes=1 << 20)
     route = EventRoute(writer, AccessCache(admit), "test", limits)
@@ -166,7 +172,7 @@ def main(folder: str, port: str, way: str = "plain", buffer_bytes: str = "0") ->
     listener.bind(("127.0.0.1", int(port)))
     config = uvicorn.Config(
         route, lifespan="off", log_level="error", access_log=False, loop="uvloop", backlog=2048,
-        http=protocol_of(way, route),
+        http=protocol_of(way, route, GuardLimits(**json.loads(guard))),
     )  # fmt: skip
     uvicorn.Server(config).run(sockets=[listener])
 

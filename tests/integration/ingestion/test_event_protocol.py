@@ -186,7 +186,7 @@ def test_a_body_that_keeps_us_waiting_goes_the_ordinary_way(
 def test_a_client_that_does_not_read_its_answers_is_not_read_from(tmp_path: Path) -> None:
     """Far more answers than all buffers hold: the server stops, and goes on when the client reads."""
     whole = request(b'{"n":1}')
-    with event_server(tmp_path, buffer_bytes=16_384) as port, socket.socket() as connection:
+    with event_server(tmp_path, buffer_bytes=16_384) as (port, _), socket.socket() as connection:
         for kind in (socket.SO_SNDBUF, socket.SO_RCVBUF):
             connection.setsockopt(socket.SOL_SOCKET, kind, 16_384)
         connection.settimeout(60)
