@@ -1,13 +1,15 @@
 """The lists that a verification is given: what a sender was told is accepted, what a consumer received.
 
 A ledger is NDJSON (`{"pipeline": …, "event_id": …, "at": …}`), CSV with these names in its first line, or one
-id a line. A consumer's list has `seq` and `event_id` in the place of `event_id` and `at`. Reading streams: a
-ledger of any length takes a few megabytes. Not here: comparing (`service`).
+id a line. Where events have no id of their own, `position` and `events` stand for it, as the `202` told them.
+A consumer's list has `seq` and `event_id`. Reading streams: a ledger of any length takes a few megabytes.
+Not here: comparing (`service`).
 """
 
 import csv
 import gzip
 import os
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,6 +27,7 @@ from sluiceway.transforms.single import join_id
 from sluiceway.transforms.values import Mismatch, to_text
 from sluiceway.verification.errors import InvalidLedger
 
+_POSITION = re.compile(r"(.+)-([0-9]+)-([0-9]+)")
 _DECODER = msgspec.json.Decoder(dict[str, Any], float_hook=float)
 _EXPECTED = (
     '{"pipeline": name, "event_id": id, "at": time}, CSV with these names in its first line, or one id a line'
@@ -32,12 +35,16 @@ _EXPECTED = (
 
 
 class Entry(NamedTuple):
-    """One acknowledged event. `at`: when (aware), if the sender wrote it down. `line` counts from 1."""
+    """One acknowledged event. `at`: when (aware), if the sender wrote it down. `line` counts from 1.
+
+    `position` (node/segment/offset/index) stands for the id where the sender knows none; then that is "".
+    """
 
     pipeline: str
     event_id: str
     at: datetime | None = None
     line: int = 0
+    position: str | None = None
 
 
 class Receipt(NamedTuple):
@@ -58,14 +65,16 @@ class Ledger:
 
     def __iter__(self) -> Iterator[Entry]:
         """Every line, in order. Raises `InvalidLedger` naming the line and what was expected."""
-        for line, row in _rows(self.path, ("event_id",), self.pipeline):
+        for line, row in _rows(self.path, ("event_id", "position"), self.pipeline):
+            slug = _pipeline(self.path, line, row, self.pipeline)
             at = row.get("at")
-            yield Entry(
-                _pipeline(self.path, line, row, self.pipeline),
-                _event_id(self.path, line, row.get("event_id")),
-                None if at is None or at == "" else _time(self.path, line, at),
-                line,
-            )
+            when = None if at is None or at == "" else _time(self.path, line, at)
+            event_id, position = row.get("event_id"), row.get("position")
+            if position in (None, "") or event_id not in (None, ""):
+                yield Entry(slug, _event_id(self.path, line, event_id), when, line)
+            else:
+                for place in _positions(self.path, line, position, row.get("events")):
+                    yield Entry(slug, "", when, line, place)
 
     def writer(self, *, durable: bool = False) -> "LedgerWriter":
         """Append to the file. `durable`: each call is on disk when it returns."""
@@ -88,7 +97,7 @@ class ConsumerList:
             yield Receipt(
                 _pipeline(self.path, line, row, self.pipeline),
                 None if event_id in (None, "") else _event_id(self.path, line, event_id),
-                None if seq in (None, "") else _seq(self.path, line, seq),
+                None if seq in (None, "") else _whole(self.path, line, "seq", seq),
                 line,
             )
 
@@ -223,13 +232,24 @@ def _time(path: Path, line: int, value: Any) -> datetime:
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
-def _seq(path: Path, line: int, value: Any) -> int:
+def _whole(path: Path, line: int, field: str, value: Any) -> int:
     try:
         if isinstance(value, bool) or (number := int(str(value))) < 1:
             raise ValueError
     except ValueError:
-        raise _wrong(path, line, "seq", f"should be a whole number from 1, not {_shown(value)}") from None
+        expected = f"should be a whole number from 1, not {_shown(value)}"
+        raise _wrong(path, line, field, expected) from None
     return number
+
+
+def _positions(path: Path, line: int, position: Any, events: Any) -> list[str]:
+    """Of each event of a request that was answered with `{"accepted": events, "position": position}`."""
+    match = _POSITION.fullmatch(position) if isinstance(position, str) else None
+    if match is None:
+        expected = f"should be as the 202 told it (node-segment-offset), not {_shown(position)}"
+        raise _wrong(path, line, "position", expected)
+    count = 1 if events in (None, "") else _whole(path, line, "events", events)
+    return [f"{match[1]}/{match[2]}/{match[3]}/{index}" for index in range(count)]
 
 
 def _shown(value: Any) -> str:

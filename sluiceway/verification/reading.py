@@ -41,7 +41,9 @@ def copy_ledger(
     Raises `InvalidLedger` for a pipeline that the workspace does not have.
     """
     begin, end = scope
-    schema: dict[str, Any] = {"pipeline_id": pl.Int32, "event_id": pl.String, "at": _TIME}
+    schema: dict[str, Any] = {
+        "pipeline_id": pl.Int32, "event_id": pl.String, "position": pl.String, "at": _TIME,
+    }  # fmt: skip
     met: set[str] = set()
 
     def wanted(entry: Entry) -> bool:
@@ -55,7 +57,10 @@ def copy_ledger(
             met.add(entry.pipeline)
             if wanted(entry):
                 at = None if entry.at is None else entry.at.astimezone(UTC)
-                rows.append((_id(pipelines, entry.pipeline, entry.line), entry.event_id, at))
+                known = _pipeline(pipelines, entry.pipeline, entry.line)
+                if entry.position is not None and known.spec.source.split is not None:
+                    raise _split(entry)
+                rows.append((known.id, entry.event_id or None, entry.position, at))
         session.copy("verify_ledger", pl.DataFrame(rows, schema=schema, orient="row"))
         progress("ledger", read, None)
     session.analyze("verify_ledger")
@@ -70,7 +75,7 @@ def copy_consumer(
     met: set[str] = set()
     for _, piece in _pieces(receipts, "consumer", progress):
         met.update(receipt.pipeline for receipt in piece)
-        rows = [(_id(pipelines, r.pipeline, r.line), r.event_id, r.seq) for r in piece]
+        rows = [(_pipeline(pipelines, r.pipeline, r.line).id, r.event_id, r.seq) for r in piece]
         session.copy("verify_consumer", pl.DataFrame(rows, schema=schema, orient="row"))
     session.analyze("verify_consumer")
     return met
@@ -123,7 +128,7 @@ def _pieces(lines: Iterable[T], what: str, progress: Progress) -> Iterator[tuple
         progress(what, read, None)
 
 
-def _id(pipelines: Mapping[str, Pipeline], slug: str, line: int) -> int:
+def _pipeline(pipelines: Mapping[str, Pipeline], slug: str, line: int) -> Pipeline:
     found = pipelines.get(slug)
     if found is None:
         where = f"line {line}: " if line else ""
@@ -131,4 +136,12 @@ def _id(pipelines: Mapping[str, Pipeline], slug: str, line: int) -> int:
             f"{where}there is no pipeline {slug!r} in this workspace.",
             errors=[FieldError("pipeline", "should name a pipeline of the workspace", line or None)],
         )
-    return found.id
+    return found
+
+
+def _split(entry: Entry) -> InvalidLedger:
+    message = "cannot stand for an id: this pipeline takes several events from one (source.split)"
+    return InvalidLedger(
+        f"line {entry.line}: position {message}.",
+        errors=[FieldError("position", message, entry.line or None)],
+    )

@@ -33,14 +33,21 @@ FROM (
   FROM quality.dead_letters WHERE pipeline_id = {pipeline} AND {received}
 ) e GROUP BY position
 """
-# A retried letter accounts for its event only by the row that came of it.
+# A retried letter accounts for its event only by the row that came of it. What was acknowledged by its
+# position has the id that the event there has; a position that nobody knows is its own name.
 _IDS = """
 CREATE TEMP TABLE verify_ids ON COMMIT DROP AS
 SELECT event_id, sum(acknowledged) AS acknowledged, min(at) AS at, sum(bronze) AS bronze,
   sum(silver) AS silver, sum(letters) AS letters, sum(changed) AS changed
 FROM (
   SELECT event_id, 1 AS acknowledged, at, 0 AS bronze, 0 AS silver, 0 AS letters, 0 AS changed
-  FROM verify_ledger WHERE pipeline_id = {pipeline}
+  FROM verify_ledger WHERE pipeline_id = {pipeline} AND event_id IS NOT NULL
+  UNION ALL
+  SELECT coalesce(e.received_id, e.silver_id, l.position), 1, l.at,
+    CASE WHEN coalesce(e.received_id, e.silver_id) IS NULL THEN coalesce(e.bronze, 0) ELSE 0 END, 0,
+    CASE WHEN coalesce(e.received_id, e.silver_id) IS NULL AND NOT e.retried THEN e.letters ELSE 0 END, 0
+  FROM verify_ledger l LEFT JOIN verify_events e ON e.position = l.position
+  WHERE l.pipeline_id = {pipeline} AND l.event_id IS NULL
   UNION ALL
   SELECT coalesce(received_id, silver_id), 0, NULL, bronze,
     CASE WHEN silver_id <> received_id THEN 0 ELSE silver END,

@@ -21,7 +21,8 @@ Connection = psycopg.Connection[Any]
 _TABLES = """
 SET client_min_messages = warning;
 SET work_mem = '64MB';
-CREATE TEMP TABLE verify_ledger (pipeline_id integer, event_id text COLLATE "C", at timestamptz);
+CREATE TEMP TABLE verify_ledger (pipeline_id integer, event_id text COLLATE "C",
+  position text COLLATE "C", at timestamptz);
 CREATE TEMP TABLE verify_consumer (pipeline_id integer, event_id text COLLATE "C", seq bigint);
 CREATE TEMP TABLE verify_read_to (node text COLLATE "C", segment bigint, "offset" bigint);
 CREATE TEMP TABLE verify_bronze (position text COLLATE "C", event_id text COLLATE "C",

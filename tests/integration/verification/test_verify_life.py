@@ -239,6 +239,28 @@ def test_a_paused_pipelines_events_wait(whole: Installation) -> None:
     assert whole.verify().ok
 
 
+def test_events_without_an_id_are_acknowledged_by_their_position(make: Make) -> None:
+    of = make(source=ORDERS.replace("id: id, ", ""))
+    of.send([order(1), order(2, amount="much"), order(3)])
+    of.send(b'{"at": 1}', headers={"idempotency-key": "k"})
+    of.settle()
+    rows = query(of.database, "SELECT position FROM silver.orders ORDER BY seq")
+    prefix = rows[0][0].rpartition("/")[0]
+    of.ledger = [Entry("orders", "", position=f"{prefix}/{n}") for n in range(3)]
+    of.ledger.append(Entry("orders", "", position=rows[2][0]))
+    report = of.verify()
+    assert troubles(report) == {} and report.passed(exact=True)
+    assert report.pipeline("orders").dead_letters.accounted == 1
+    of.ledger.append(Entry("orders", "", position=f"{prefix}/3"))
+    assert troubles(of.verify())["silver.missing"] == Found(1, (f"{prefix}/3",))
+    of.ledger.pop()
+    of.execute("DELETE FROM silver.orders WHERE seq = 2")
+    assert troubles(of.verify())["silver.missing"] == Found(1, (f"{prefix}/2".replace("/", "-"),))
+    apply_pipeline(of.database, 1, ORDERS.replace("id: id, ", "") + "source: {split: orders}\n")
+    with pytest.raises(InvalidLedger, match=r"source\.split"):
+        of.verify()
+
+
 def test_a_pipeline_that_is_not_there(whole: Installation) -> None:
     with pytest.raises(PipelineNotFound):
         whole.verify(pipelines=["nothing"])

@@ -49,6 +49,18 @@ def test_a_long_id_is_the_digest_that_the_loader_keeps(tmp_path: Path) -> None:
     assert entry.event_id.startswith("sha256:") and len(entry.event_id) == 71
 
 
+def test_positions_stand_for_ids_as_the_answer_told_them(tmp_path: Path) -> None:
+    text = '{"pipeline": "orders", "position": "a-b-12-345", "events": 2, "at": "2026-11-21T12:00:00Z"}\n'
+    assert entries(tmp_path, text) == [
+        Entry("orders", "", AT, 1, "a-b/12/345/0"), Entry("orders", "", AT, 1, "a-b/12/345/1"),
+    ]  # fmt: skip
+    text = "position,events\nnode-1-2,\n"
+    assert entries(tmp_path, text, "orders") == [Entry("orders", "", None, 2, "node/1/2/0")]
+    for wrong in ('"position": "node-1"', '"position": 7', '"position": "n-1-2", "events": 0'):
+        with pytest.raises(InvalidLedger, match=r"line 1: (position|events) should be"):
+            entries(tmp_path, '{"pipeline": "orders", ' + wrong + "}")
+
+
 def test_compressed_and_from_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "ledger.gz"
     path.write_bytes(gzip.compress(b"a\nb\n"))
