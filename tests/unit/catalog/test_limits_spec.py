@@ -1,5 +1,8 @@
 """A pipeline's limits and a key's: what is written comes back, what cannot be is named with its line."""
 
+import re
+from pathlib import Path
+
 import jsonschema
 import pytest
 import yaml
@@ -88,3 +91,9 @@ def test_a_keys_limit_that_cannot_be_is_refused(rate: float | None, burst: int |
     with pytest.raises(InvalidKeyRequest) as caught:
         key_limits(rate, burst)
     assert [error.field for error in caught.value.errors] == [field]
+
+
+def test_the_guides_example_is_valid() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "limits.md").read_text()
+    (block,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    assert parse(block).limits.events_burst == 1000
