@@ -39,6 +39,7 @@ PICTURES = (
     Picture("platform-health", "/dashboard?slug=platform-health", height=1080, scheme="dark"),
     Picture("pipelines", "/pipelines", height=620),
     Picture("dashboards", "/", height=420),
+    Picture("health", "/health", height=900),
 )
 
 
@@ -73,7 +74,7 @@ def _wait(page: Page, picture: Picture) -> None:
         page.locator(".live[data-state=live]").wait_for()
         wait_until_drawn(page)
     else:
-        page.locator(".sw-card, .sw-pipeline").first.wait_for()
+        page.locator(".sw-card, .sw-pipeline, .sw-stage").first.wait_for()
     if picture.open_card:
         page.locator(f'[data-widget="{picture.open_card}"] .w-foot').click()
         page.locator(".prov").wait_for()
