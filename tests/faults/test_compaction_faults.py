@@ -23,6 +23,7 @@ from sluiceway.lake.service import Lake
 from sluiceway.lake.writer import BronzeWriter
 from sluiceway.transforms.split import split
 from tests.support.bronze import DAY, ListReader, expected, payloads, pipeline, record
+from tests.support.faults.plugin import Record
 from tests.support.lake_world import wait_until
 from tests.support.s3_server import S3Server, s3_settings
 
@@ -116,7 +117,7 @@ class Compacting(threading.Thread):
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_readers_see_either_old_or_new(
-    settings: Settings, tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch, fault: Record
 ) -> None:
     chance = random.Random(f"compaction-{seed}")
     records = [record(n) for n in range(60 if settings.s3_endpoint is None else 15)]
@@ -153,7 +154,9 @@ def test_readers_see_either_old_or_new(
         for thread in threads:
             thread.join(60)
     assert [wrong for thread in threads for wrong in thread.wrong] == []
-    assert sum(c.merged + c.stopped for c in compactors) > 0
+    stopped = sum(c.stopped for c in compactors)
+    assert stopped + sum(c.merged for c in compactors) > 0
+    fault("compaction stopped at a step", times=stopped, acknowledged=len(expected(records)))
     assert payloads(lake, ORDERS) == expected(records)
     monkeypatch.setattr(compaction, "COMPACTED_BYTES", 1 << 30)
     assert lake.compact_day(ORDERS, DAY).objects_after == 1
@@ -227,7 +230,7 @@ for at in range(100):
 """
 
 
-def test_kill_9_at_every_step(tmp_path: Path) -> None:
+def test_kill_9_at_every_step(tmp_path: Path, fault: Record) -> None:
     home = tmp_path / "home"
     settings = load_settings({"SLUICEWAY_HOME": str(home), "SLUICEWAY_NODE": "node-1"})
     records = [record(n) for n in range(9)]
@@ -242,6 +245,7 @@ def test_kill_9_at_every_step(tmp_path: Path) -> None:
     assert codes[-1] == ["0", "0"], found.stderr
     assert codes[:-1] == [["-9", "0"]] * (len(codes) - 1), found.stderr
     assert len(codes) >= 3
+    fault("compaction: kill -9 at a step", times=len(codes) - 1, acknowledged=len(expected(records)))
     lake = Lake(settings)
     assert payloads(lake, ORDERS) == expected(records)
     assert len(lake.objects(ORDERS, DAY)) == 1

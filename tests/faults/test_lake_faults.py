@@ -20,6 +20,7 @@ from sluiceway.lake.errors import LakeUnavailable
 from sluiceway.lake.service import Lake
 from tests.support.bronze import DAY, payloads, pipeline
 from tests.support.fault_proxy import Cut, FaultProxy, Faults
+from tests.support.faults.plugin import Record
 from tests.support.lake_world import World, wait_until
 from tests.support.s3_server import HttpFault, S3Server, s3_settings
 
@@ -96,11 +97,11 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_nothing_is_lost_or_doubled_by_a_bucket_that_is(bucket: Bucket, fault: str) -> None:
+@pytest.mark.parametrize("how", FAULTS)
+def test_nothing_is_lost_or_doubled_by_a_bucket_that_is(bucket: Bucket, how: str, fault: Record) -> None:
     with World(bucket.settings) as world:
         wait_until("an object", lambda: world.bronze.state.objects > 0)
-        FAULTS[fault](bucket)
+        FAULTS[how](bucket)
         failures = world.bronze.state.failures
         stood = world.bronze.position
         wait_until("the writer fails", lambda: world.bronze.state.failures >= failures + 2)
@@ -114,22 +115,22 @@ def test_nothing_is_lost_or_doubled_by_a_bucket_that_is(bucket: Bucket, fault: s
         world.finish_sending()
         world.wait_for_bronze()
         assert world.bronze.state.failing_since is None
-        assert payloads(Lake(bucket.settings), ORDERS) == world.acknowledged
+        world.check(f"lake {how.replace('_', ' ')}", fault, payloads(Lake(bucket.settings), ORDERS))
     assert bucket.check_whole() == len(Lake(bucket.settings).objects(ORDERS, DAY))
     assert bucket.server.unfinished_uploads(bucket.name) == []
 
 
-def test_a_slow_bucket_only_costs_time(bucket: Bucket) -> None:
+def test_a_slow_bucket_only_costs_time(bucket: Bucket, fault: Record) -> None:
     bucket.proxy.set(Faults(connect_delay_s=0.05, chunk_delay_s=0.05, bytes_per_s=100_000))
     with World(bucket.settings) as world:
         world.wait_for_more(100)
         world.finish_sending()
         world.wait_for_bronze()
-        assert payloads(world.lake, ORDERS) == world.acknowledged
+        world.check("lake slow", fault, payloads(world.lake, ORDERS))
     assert bucket.proxy.counts.delayed > 0
 
 
-def test_down_until_the_spool_is_full_and_then_back(bucket: Bucket) -> None:
+def test_down_until_the_spool_is_full_and_then_back(bucket: Bucket, fault: Record) -> None:
     """Acknowledging goes on to the high-water mark; then it is 503 until the bucket is back, by itself."""
     bucket.proxy.set(Faults(refuse=True))
     began = time.monotonic()
@@ -147,7 +148,7 @@ def test_down_until_the_spool_is_full_and_then_back(bucket: Bucket) -> None:
         wait_until("events are taken again", lambda: len(world.acknowledged) >= before + 50)
         world.finish_sending()
         world.wait_for_bronze()
-        assert payloads(world.lake, ORDERS) == world.acknowledged
+        world.check("lake down until the spool is full", fault, payloads(world.lake, ORDERS))
         wait_until("the spool is trimmed", lambda: len(list(world.spool.folder.glob("*.seg"))) == 1)
 
 
@@ -183,7 +184,9 @@ def test_a_stuck_request_ends_by_itself(bucket: Bucket, stall: str) -> None:
     lake.probe()
 
 
-def test_compactions_that_fail_again_and_again_while_events_come_in_and_are_read(bucket: Bucket) -> None:
+def test_compactions_that_fail_again_and_again_while_events_come_in_and_are_read(
+    bucket: Bucket, fault: Record
+) -> None:
     """Two compactions behind a network of their own; a reader beside them always sees a whole prefix."""
     direct = Lake(bucket.settings)
     stop = threading.Event()
@@ -221,7 +224,7 @@ def test_compactions_that_fail_again_and_again_while_events_come_in_and_are_read
                 thread.join(60)
         world.finish_sending()
         world.wait_for_bronze()
-        assert payloads(direct, ORDERS) == world.acknowledged
+        world.check("lake failing under two compactions", fault, payloads(direct, ORDERS))
     assert max(compacted) > 1
     assert direct.compact_day(ORDERS, DAY).objects_after == 1
     assert payloads(direct, ORDERS) == world.acknowledged

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from types import TracebackType
 
@@ -13,6 +14,7 @@ from sluiceway.lake.service import Lake
 from sluiceway.lake.writer import BronzeWriter
 from sluiceway.transforms.split import split
 from tests.support.bronze import DAY_US
+from tests.support.faults.plugin import Record
 
 PATIENCE_S = 120.0
 
@@ -73,6 +75,14 @@ class World:
     def wait_for_bronze(self) -> None:
         """Until everything that was acknowledged is in the lake."""
         wait_until("all is in the lake", lambda: self.bronze.position > self.last)
+
+    def check(self, what: str, record: Record, found: list[bytes]) -> None:
+        """Count and assert: every acknowledged event is in `found` once, in order."""
+        counted = Counter(found)
+        lost = sum(body not in counted for body in self.acknowledged)
+        doubled = sum(number - 1 for number in counted.values())
+        record(what, times=1, acknowledged=len(self.acknowledged), lost=lost, doubled=doubled)
+        assert found == self.acknowledged
 
     def __enter__(self) -> "World":
         for thread in (self._sender, *self._threads):
