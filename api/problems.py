@@ -32,5 +32,5 @@ def problem_document(error: SluicewayError, *, request_id: str | None = None) ->
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
     if error.status == 401:
-        headers["WWW-Authenticate"] = 'Bearer realm="sluiceway"'
+        headers.setdefault("WWW-Authenticate", 'Bearer realm="sluiceway"')
     return orjson.dumps(document, default=str, option=orjson.OPT_NON_STR_KEYS), headers

@@ -272,7 +272,11 @@ class _Basic:
         value = header(delivery.headers, b"authorization") or b""
         kind, _, text = value.strip().partition(b" ")
         if kind.lower() != b"basic":
-            raise CredentialsMissing("Send the user name and password as 'Authorization: Basic …'.")
+            # Some senders show their password only when they are asked for it in this way.
+            raise CredentialsMissing(
+                "Send the user name and password as 'Authorization: Basic …'.",
+                headers={"WWW-Authenticate": 'Basic realm="sluiceway", charset="UTF-8"'},
+            )
         try:
             given = base64.b64decode(text.strip(), validate=True)
         except (binascii.Error, ValueError):

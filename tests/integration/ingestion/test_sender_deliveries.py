@@ -227,7 +227,9 @@ def test_basic_and_key(world: World) -> None:
     right = base64.b64encode(f"probe:{SECRET}".encode()).decode()
     assert node.post(b"{}", {"authorization": f"Basic {right}"}).status_code == 202
     assert code(node.post(b"{}", {"authorization": "Basic eDp5"})) == "credentials_invalid"
-    assert code(node.post(b"{}")) == "credentials_missing"
+    asked = node.post(b"{}")
+    assert code(asked) == "credentials_missing"
+    assert asked.headers["www-authenticate"].startswith("Basic realm=")
     apply_pipeline(
         world.database, 1,
         'name: by-key\nsource: {verify: {scheme: key, query: token}}\nfields: [{name: kind, type: string}]\n',
