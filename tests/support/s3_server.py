@@ -150,17 +150,19 @@ class S3Server:
 
 def s3_settings(endpoint: str, bucket: str, home: "Path", **more: str) -> Settings:
     """Settings of an installation whose lake is in the bucket."""
-    return load_settings(
-        {
-            "SLUICEWAY_HOME": str(home),
-            "SLUICEWAY_NODE": "node-1",
-            "SLUICEWAY_LAKE_URL": f"s3://{bucket}/some/prefix",
-            "SLUICEWAY_S3_ENDPOINT": endpoint,
-            "SLUICEWAY_S3_ACCESS_KEY_ID": KEY,
-            "SLUICEWAY_S3_SECRET_ACCESS_KEY": SECRET,
-            **more,
-        }
-    )
+    own = {"SLUICEWAY_HOME": str(home), "SLUICEWAY_NODE": "node-1"}
+    return load_settings(own | s3_environment(endpoint, bucket, **more))
+
+
+def s3_environment(endpoint: str, bucket: str, **more: str) -> dict[str, str]:
+    """The variables that put the lake into the bucket."""
+    return {
+        "SLUICEWAY_LAKE_URL": f"s3://{bucket}/some/prefix",
+        "SLUICEWAY_S3_ENDPOINT": endpoint,
+        "SLUICEWAY_S3_ACCESS_KEY_ID": KEY,
+        "SLUICEWAY_S3_SECRET_ACCESS_KEY": SECRET,
+        **more,
+    }
 
 
 def _is_whole(environ: Environ, body: bytes) -> bool:
