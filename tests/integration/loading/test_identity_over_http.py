@@ -16,6 +16,7 @@ from sluiceway.infra.clock import SystemClock
 from sluiceway.infra.database import Database, Role
 from sluiceway.infra.settings import Settings
 from sluiceway.loading.replay import replay_day
+from sluiceway.loading.retry import retry_dead_letters
 from sluiceway.quality.contracts import NoGate
 from sluiceway.warehouse.schema import apply_pipeline
 from tests.support.loading import ORDERS, check_whole, order, query
@@ -193,3 +194,28 @@ def test_two_nodes_load_the_same_events_at_once(make: Make, database: Database) 
     assert failed == []
     assert sorted(orders(database)) == sorted(f"o-{n}" for n in range(400))
     assert duplicates(database) == 2 * (20 * 60 + 400) - 400
+
+
+def test_a_form_that_failed_is_mended_as_json_or_tried_again_as_it_is(make: Make, database: Database) -> None:
+    node = make(pipeline="readings")
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    for body in (b"sensor=t1&value=many", b"sensor=t2&value=some"):
+        assert node.post(body, form).status_code == 202
+    node.load()
+    letters = query(database, "SELECT id, code, payload FROM quality.dead_letters ORDER BY payload")
+    assert [(code, bytes(payload)) for _, code, payload in letters] == [
+        ("wrong_type", b"sensor=t1&value=many"), ("wrong_type", b"sensor=t2&value=some"),
+    ]  # fmt: skip
+    mended = {letters[0][0]: b'{"sensor":"t1","value":5}'}
+    result = retry_dead_letters(database, NoGate(), 1, [i for i, _, _ in letters], payloads=mended)
+    assert (result.tried, result.loaded, result.failed) == (2, 1, 1)
+    apply_pipeline(
+        database,
+        1,
+        READINGS.replace("{name: value, type: number}", "{name: said, path: value, type: string}"),
+    )
+    result = retry_dead_letters(database, NoGate(), 1, [letters[1][0]])
+    assert (result.tried, result.loaded, result.failed) == (1, 1, 0)
+    assert query(database, "SELECT sensor, value, said FROM silver.readings ORDER BY seq") == [
+        ("t1", 5.0, None), ("t2", None, "some"),
+    ]  # fmt: skip
