@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 SEEDS = (
     [int(os.environ["FAULT_SEED"])]
     if "FAULT_SEED" in os.environ
-    else list(range(int(os.environ.get("FAULT_SEEDS", "8"))))
+    else list(range(int(os.environ.get("FAULT_SEEDS", "5"))))
 )
 
 

@@ -17,6 +17,8 @@ from typing import Any
 
 TIMEOUT_S = 60.0
 _AGAIN_S = 0.02
+POISON = "poison-"
+"""How the ids of events begin that no pipeline can load."""
 BEGIN = datetime(2026, 10, 30, tzinfo=UTC)  # three days from here lie in two months
 
 MakeEvent = Callable[[str, random.Random], dict[str, Any]]
@@ -37,13 +39,15 @@ def order_event(event_id: str, chance: random.Random) -> dict[str, Any]:
 @dataclass
 class Ledger:
     """What a sender knows. `acknowledged`: ids in requests that were answered 202, with how often; `sent`:
-    ids that went out at all; `position`: the newest (segment, offset) an answer named."""
+    ids that went out at all; `position`: the newest (segment, offset) an answer named; `poisonous`: how many
+    acknowledged events cannot become rows."""
 
     acknowledged: dict[str, int] = field(default_factory=dict)
     sent: set[str] = field(default_factory=set)
     requests: int = 0
     refused: int = 0
     broken: int = 0
+    poisonous: int = 0
     position: tuple[int, int] = (0, 0)
 
     def absorb(self, other: "Ledger") -> None:
@@ -53,6 +57,7 @@ class Ledger:
         self.requests += other.requests
         self.refused += other.refused
         self.broken += other.broken
+        self.poisonous += other.poisonous
         self.position = max(self.position, other.position)
 
 
@@ -75,6 +80,7 @@ class Sender(threading.Thread):
         pause_s: float = 0.03,
         gives_up: float = 0.1,
         plenty: int = 250,
+        again: float = 0.15,
     ) -> None:
         super().__init__(name=f"sender-{name}", daemon=True)
         self.ledger = Ledger()
@@ -83,7 +89,7 @@ class Sender(threading.Thread):
         self._headers = {"Authorization": f"Bearer {key}"}
         self._path = f"/v1/pipelines/{pipeline}/events"
         self._name, self._make, self._sizes, self._pause_s = name, make, sizes, pause_s
-        self._gives_up, self._plenty = gives_up, plenty
+        self._gives_up, self._plenty, self._again = gives_up, plenty, again
         self._chance = random.Random(name)
         self._ending = threading.Event()
         self._abandoned = False
@@ -97,7 +103,7 @@ class Sender(threading.Thread):
                 count = self._chance.choice(self._sizes) if busy else 1
                 events = [self._make(f"{self._name}-{number + i}", self._chance) for i in range(count)]
                 number += count
-                again = self._chance.random() < 0.15
+                again = self._chance.random() < self._again
                 self._deliver(events)
                 if again:
                     self._chance.shuffle(events)
@@ -125,8 +131,9 @@ class Sender(threading.Thread):
     def _deliver(self, events: list[dict[str, Any]]) -> None:
         """Until acknowledged; sometimes given up after a failure: then it may be there or not."""
         body, headers = _encode(events, self._chance)
-        ids = [event["id"] for event in events if isinstance(event.get("id"), str)]
-        self.ledger.sent.update(ids)
+        self.ledger.sent.update(event["id"] for event in events)
+        ids = [event["id"] for event in events if not event["id"].startswith(POISON)]
+        poisonous = len(events) - len(ids)
         while True:
             answer = self._post(body, headers)
             if answer is not None:
@@ -135,6 +142,7 @@ class Sender(threading.Thread):
                 if "position" in answer:
                     segment, offset = answer["position"].rsplit("-", 2)[1:]
                     self.ledger.position = max(self.ledger.position, (int(segment), int(offset)))
+                self.ledger.poisonous += poisonous
                 return
             if self._abandoned or self._chance.random() < self._gives_up:
                 return

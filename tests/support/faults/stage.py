@@ -63,14 +63,17 @@ class Stage:
         )  # fmt: skip
         self._lock = threading.Condition()
         self._number = 0
-        self._ready = False
+        self._ready = self._gone = False
         self._pids: dict[int, int] = {}
         self._children: dict[int, Child] = {}
         self._early: dict[int, int] = {}
         self._thread = threading.Thread(target=self._listen, name="stage", daemon=True)
         self._thread.start()
         with self._lock:
-            assert self._lock.wait_for(lambda: self._ready, PATIENCE_S), "the fork server does not start"
+            self._lock.wait_for(lambda: self._ready or self._gone, PATIENCE_S)
+        if not self._ready:
+            self.close()
+            raise AssertionError("the fork server does not start")
 
     def start(self, role: str, environment: Mapping[str, str], folder: Path, **options: Any) -> Child:
         """A fresh process; see `acting.act` for the options."""
@@ -125,6 +128,9 @@ class Stage:
                     else:
                         self._end(child, message["code"])
                 self._lock.notify_all()
+        with self._lock:
+            self._gone = True
+            self._lock.notify_all()
 
     @staticmethod
     def _end(child: Child, code: int) -> None:

@@ -108,6 +108,10 @@ class World:
         enough = self.acknowledged() + count
         wait_until(f"{count} more events", lambda: self.check_all() and self.acknowledged() >= enough)
 
+    def broken(self) -> int:
+        """How many requests were refused or got no answer by now."""
+        return sum(sender.ledger.broken + sender.ledger.refused for sender in self.senders)
+
     def loaded(self) -> int:
         """Rows in silver."""
         ((count,),) = query(self.database, "SELECT count(*) FROM silver.orders")
@@ -173,20 +177,21 @@ def run_under_load(
     *,
     make: MakeEvent = order_event,
     dead: Callable[[Ledger], int] = lambda ledger: 0,
-    senders: int = 2,
+    names: Sequence[str] = (),
     consume: bool = True,
     sender_options: Mapping[str, Any] | None = None,
 ) -> Outcome:
     """Start, send, let `script` do its worst, wait until all is at its end, compare.
 
     The database has gold and the pipeline `orders`. `dead`: how many dead letters there have to be.
+    `names`: of the senders; those of the same name send the same.
     """
     begun = time.monotonic()
     consumer = world.consumer = Consumer(world.port, world.read_key) if consume else None
     pings = Pings(world.database)
     world.senders = [
-        Sender(world.port, world.key, f"{name}-{n}", make=make, **(sender_options or {}))
-        for n in range(senders)
+        Sender(world.port, world.key, own, make=make, **(sender_options or {}))
+        for own in names or (f"{name}-0", f"{name}-1")
     ]
     threads: Sequence[threading.Thread] = [*world.senders, *([consumer] if consumer else []), pings]
     try:
