@@ -1,12 +1,14 @@
 """`python -m sluiceway.runtime.reference`: writes the tables in docs/ that say what the code says.
 
-docs/settings.md comes from `SETTINGS`, docs/cli.md from the commands themselves; a test holds both true.
+docs/settings.md comes from `SETTINGS`, docs/cli.md from the commands themselves, docs/metrics.md from the
+figures; a test holds all of them true.
 """
 
 import sys
 from pathlib import Path
 from typing import Any
 
+from sluiceway.infra.metrics import PIPELINE_FIGURES, PLATFORM_FIGURES, PROCESS_FIGURES, Figure
 from sluiceway.infra.settings import SETTINGS
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -20,6 +22,27 @@ should be. Secrets are never logged or shown. This table is made from the code (
 | variable | default | meaning |
 |---|---|---|
 """
+_METRICS_HEAD = """# Metrics
+
+`GET /metrics` of a web or ingest process, for Prometheus. How to scrape, and what to alert on:
+[observability](observability.md). This page is made from the code (`make docs`).
+"""
+_METRICS_COLUMNS = "| name | kind | labels | meaning |\n|---|---|---|---|\n"
+_METRICS_PARTS = (
+    (
+        "Of every process",
+        "Counted where it happens. A scrape holds all processes of the node, told apart by the labels `node`"
+        " and `process` (`web`, `ingest`, `loader`, `worker`), besides those below. The `process_…` and"
+        " `python_…` families of Prometheus' client come with them.",
+        PROCESS_FIGURES,
+    ),
+    ("Of the node and the platform", "Asked when the web process is scraped.", PLATFORM_FIGURES),
+    (
+        "Of a workspace's pipelines",
+        "Only with the workspace's key of scope `read` (`Authorization: Bearer …`).",
+        PIPELINE_FIGURES,
+    ),
+)
 _CLI_HEAD = """# Command line
 
 `sluiceway` reads [settings](settings.md) from the environment. What goes wrong is one line on standard error;
@@ -37,6 +60,22 @@ def settings_page() -> str:
         meaning = setting.meaning + (" **Secret.**" if setting.secret else "")
         rows.append(f"| `{setting.variable}` | {default} | {meaning.replace('|', chr(92) + '|')} |")
     return _SETTINGS_HEAD + "\n".join(rows) + "\n"
+
+
+def metrics_page() -> str:
+    """docs/metrics.md."""
+    parts = [_METRICS_HEAD]
+    for title, text, figures in _METRICS_PARTS:
+        rows = "\n".join(_figure_row(figure) for figure in figures)
+        parts.append(
+            f"\n## {title}\n{text}\n\n| name | kind | labels | meaning |\n|---|---|---|---|\n{rows}\n"
+        )
+    return "".join(parts)
+
+
+def _figure_row(figure: Figure) -> str:
+    labels = ", ".join(f"`{label}`" for label in figure.labels)
+    return f"| `{figure.name}` | {figure.kind} | {labels} | {figure.meaning} |"
 
 
 def cli_page() -> str:
@@ -74,7 +113,11 @@ def _metavar(argument: Any) -> str:
 
 
 def main() -> int:
-    for name, text in (("settings.md", settings_page()), ("cli.md", cli_page())):
+    for name, text in (
+        ("settings.md", settings_page()),
+        ("cli.md", cli_page()),
+        ("metrics.md", metrics_page()),
+    ):
         (DOCS / name).write_text(text)
         sys.stdout.write(f"{DOCS / name}\n")
     return 0

@@ -17,6 +17,7 @@ PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").r
 def test_settings_and_commands_are_written_as_they_are() -> None:
     assert (ROOT / "docs" / "settings.md").read_text() == reference.settings_page(), "run `make docs`"
     assert (ROOT / "docs" / "cli.md").read_text() == reference.cli_page(), "run `make docs`"
+    assert (ROOT / "docs" / "metrics.md").read_text() == reference.metrics_page(), "run `make docs`"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
