@@ -7,6 +7,7 @@ import streamlit as st
 
 from dashboards_app import ui
 from dashboards_app.client import Problem, client
+from dashboards_app.pages.intake import intake_fact, limits
 from dashboards_app.pages.quality import expectations
 
 
@@ -25,13 +26,15 @@ def show() -> None:
         ui.heading(item["title"], item["description"])
         _actions(item)
     _now(slug)
-    batches, gate, fields, source = st.tabs(["Batches", "Quality", "Fields", "YAML"])
+    batches, gate, fields, intake, source = st.tabs(["Batches", "Quality", "Fields", "Limits", "YAML"])
     with batches:
         _batches(slug)
     with gate, ui.guarded():
         expectations(slug)
     with fields:
         _fields(item)
+    with intake:
+        limits(slug)
     with source, ui.guarded():
         text = client().text(f"/v1/pipelines/{slug}/export")
         st.code(text, language="yaml", height=520)
@@ -64,6 +67,7 @@ def _now(slug: str) -> None:
             ui.facts(
                 [
                     ("State", ui.dot(*state)),
+                    intake_fact(slug),
                     ("Rate", ui.rate(status["rate"])),
                     ("Lag", ui.seconds(status["lag_s"])),
                     ("Last event", escape(ui.ago(status["last_received_at"]))),
