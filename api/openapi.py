@@ -14,6 +14,7 @@ from api.errors import Problem, problem_responses
 from sluiceway import __doc__ as product
 
 EVENTS_PATH = "/v1/pipelines/{pipeline}/events"
+EVENT_ERRORS = (400, 401, 403, 404, 405, 408, 409, 413, 414, 415, 429, 431, 500, 503)
 _METHODS = frozenset({"get", "put", "post", "delete", "patch", "head"})
 
 TAGS = [
@@ -87,6 +88,8 @@ def _document(app: FastAPI, with_events: bool) -> dict[str, Any]:
 
 def _declare_errors(path: str, method: str, operation: dict[str, Any]) -> None:
     """The errors that follow from what the operation is; those a route declares itself stay."""
+    if path == EVENTS_PATH:
+        return  # it is no route of FastAPI's, and says all of its own
     statuses = {500, 503}
     if operation.get("security"):
         statuses |= {401, 403}
@@ -123,9 +126,11 @@ def _events_operation() -> dict[str, Any]:
         "tags": ["events"],
         "operationId": "send_events",
         "summary": "Send events",
-        "description": "One JSON object, a JSON array, or NDJSON; plain, gzip or zstd. 202 means that the "
-        "events are on disk. Needs a key with the scope `ingest` for this pipeline.",
-        "security": [{"api_key": []}],
+        "description": "One JSON object, a JSON array, NDJSON, or a form; plain, gzip or zstd. 202 means "
+        "that the events are on disk. Needs a key with the scope `ingest` for this pipeline, or the "
+        "signature of the scheme that the pipeline names (`source.verify`); handshakes are answered here "
+        "too, by GET and OPTIONS where they ask so.",
+        "security": [{"api_key": []}, {}],
         "parameters": [
             {"name": "pipeline", "in": "path", "required": True, "schema": {"type": "string"}},
             {
@@ -134,12 +139,28 @@ def _events_operation() -> dict[str, Any]:
                 "required": False,
                 "schema": {"type": "string", "enum": ["identity", "gzip", "zstd"]},
             },
+            {
+                "name": "Idempotency-Key",
+                "in": "header",
+                "required": False,
+                "description": "Where the pipeline names no event id: the same key with the same bytes is "
+                "the same event, sent again.",
+                "schema": {"type": "string", "minLength": 1, "maxLength": 200},
+            },
+            {
+                "name": "workspace",
+                "in": "query",
+                "required": False,
+                "description": "For senders without a key: the workspace, if it is not the first one.",
+                "schema": {"type": "string"},
+            },
         ],
         "requestBody": {
             "required": True,
             "content": {
                 "application/json": {"schema": {"type": ["object", "array"]}, "example": event},
                 "application/x-ndjson": {"schema": {"type": "string"}},
+                "application/x-www-form-urlencoded": {"schema": {"type": "object"}},
             },
         },
         "responses": {
@@ -162,9 +183,6 @@ def _events_operation() -> dict[str, Any]:
                     }
                 },
             },
-            **{
-                str(k): v
-                for k, v in problem_responses((400, 401, 403, 404, 405, 408, 409, 413, 415, 429, 503)).items()
-            },
+            **{str(k): v for k, v in problem_responses(EVENT_ERRORS).items()},
         },
     }
