@@ -211,6 +211,7 @@ class AccessCache:
         self._waiting: dict[Name, asyncio.Task[Admission]] = {}
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="ingest-access")
         self._away_at = float("-inf")
+        self._forgotten = 0
 
     def known(self, authorization: bytes, slug: str) -> Admission | None:
         """The answer if it is fresh and good: the way of nearly every request."""
@@ -277,6 +278,7 @@ class AccessCache:
         Good ones stay in case the database goes away now, but for those of a revoked key, and with `secrets`
         those that hold the pipeline's secrets: one was removed.
         """
+        self._forgotten += 1
         for name, entry in list(self._entries.items()):
             answer = entry.answer
             if isinstance(answer, SluicewayError) or answer.key_id == key_id:
@@ -313,6 +315,7 @@ class AccessCache:
 
     async def _ask(self, name: Name, ask: Ask) -> Admission:
         loop = asyncio.get_running_loop()
+        forgotten = self._forgotten
         try:
             answer = await loop.run_in_executor(self._threads, ask)
         except (sa.exc.SQLAlchemyError, psycopg.Error) as error:
@@ -323,6 +326,9 @@ class AccessCache:
             self._keep(name, error)
             raise
         self._keep(name, answer)
+        if self._forgotten != forgotten:
+            # It may have been read before what we were told to forget: the next request asks again.
+            self._entries[name].at -= BEHIND_S + 0.001
         return answer
 
     def _without_database(self, name: Name) -> Admission:

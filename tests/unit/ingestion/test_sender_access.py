@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -33,9 +34,14 @@ class Asked:
     calls: list[tuple[str | None, str]] = field(default_factory=list)
     secrets: list[str] = field(default_factory=lambda: ["one"])
     away: bool = False
+    hold: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.hold.set()
 
     def sender(self, workspace: str | None, slug: str) -> Admission:
         self.calls.append((workspace, slug))
+        assert self.hold.wait(60)
         if self.away:
             raise sa.exc.OperationalError("x", {}, psycopg.OperationalError("gone"))
         if slug != "pp":
@@ -143,6 +149,24 @@ def test_a_changed_secret_is_forgotten_at_once() -> None:
         with pytest.raises(DatabaseAway):
             await cache.admit_sender(None, "pp")
         assert await cache.admit(b"Bearer slw_x", "pp") is by_key
+
+    with_cache(test)
+
+
+def test_an_answer_that_was_on_its_way_is_not_believed_for_long() -> None:
+    """Read before a secret was removed, it arrives after the notice of that."""
+
+    async def test(cache: AccessCache, asked: Asked) -> None:
+        asked.hold.clear()
+        waiting = asyncio.ensure_future(cache.admit_sender(None, "pp"))
+        while not asked.calls:  # noqa: ASYNC110  # the question is asked in a thread
+            await asyncio.sleep(0.001)
+        cache.forget(pipeline_id=7, secrets=True)
+        asked.hold.set()
+        old = await waiting
+        assert cache.known_sender(None, "pp") is None
+        assert await cache.admit_sender(None, "pp") is not old and len(asked.calls) == 2
+        assert cache.known_sender(None, "pp") is not None
 
     with_cache(test)
 
