@@ -16,7 +16,6 @@ from sluiceway.transforms.service import DEFAULT_MAX_EVENT_BYTES, Transform
 from sluiceway.warehouse.contracts import CHANNEL
 
 _MAX_AGE_S = 10.0
-_MIN_AGE_S = 0.5  # an unknown pipeline makes the catalog be read again, but not for every record
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +35,7 @@ class PipelineBook:
         self._max_event_bytes = max_event_bytes
         self._lock = Lock()
         self._entries: dict[int, Entry] = {}
+        self._absent: set[int] = set()
         self._read_at: float | None = None
         self._listening: psycopg.Connection[Any] | None = None
 
@@ -43,10 +43,15 @@ class PipelineBook:
         """The pipeline as it is now, or None. Raises psycopg's and SQLAlchemy's errors."""
         with self._lock:
             age = None if self._read_at is None else time.monotonic() - self._read_at
-            unknown = pipeline_id not in self._entries
-            if age is None or age > _MAX_AGE_S or (unknown and age > _MIN_AGE_S):
+            # What is not there is looked for once after it was first asked about: whoever asks has an event
+            # of it, so that a catalog read before, however lately, cannot say that there is no such pipeline.
+            unknown = pipeline_id not in self._entries and pipeline_id not in self._absent
+            if age is None or age > _MAX_AGE_S or unknown:
                 self._read()
-            return self._entries.get(pipeline_id)
+            found = self._entries.get(pipeline_id)
+            if found is None:
+                self._absent.add(pipeline_id)
+            return found
 
     def slug(self, pipeline_id: int) -> str | None:
         """The pipeline's name in the lake. It never changes, so it is known while the database is away."""
@@ -93,7 +98,7 @@ class PipelineBook:
             else:
                 transform = Transform(pipeline.spec, max_event_bytes=self._max_event_bytes)
                 fresh[pipeline.id] = Entry(pipeline, transform)
-        self._entries = fresh
+        self._entries, self._absent = fresh, set()
         self._read_at = time.monotonic()
 
 

@@ -21,6 +21,7 @@ import psycopg
 
 from sluiceway.infra.database import Database, Role
 from sluiceway.infra.trouble import describe
+from sluiceway.kit.faults import reach
 from sluiceway.loading import repository
 from sluiceway.loading.repository import Connection, LiveLoader
 
@@ -204,6 +205,7 @@ class Leases:
                 repository.give_back(connection, self._node, membership.id, lost)
             if wanted:
                 got = repository.take(connection, self._node, membership.id, wanted, now)
+                reach("loader.lease_taken")
         with membership._lock:
             spool.held -= set(lost)
             spool.held |= got

@@ -22,6 +22,7 @@ from sluiceway.infra import metrics
 from sluiceway.infra.clock import Clock, SystemClock
 from sluiceway.infra.database import Database
 from sluiceway.ingestion.contracts import START, LogReader, Position
+from sluiceway.kit.faults import reach
 from sluiceway.loading.backlog import Backlog, Span
 from sluiceway.loading.book import PipelineBook
 from sluiceway.loading.committing import Committer, Stopped
@@ -291,7 +292,9 @@ class Loader:
         batches: list[PreparedBatch] = []
         taken: dict[int, Taken] = {}
         unknown = 0
-        for pipeline_id, found in fetch(self._reader, wanted, max_bytes).items():
+        read = fetch(self._reader, wanted, max_bytes)
+        reach("loader.read")
+        for pipeline_id, found in read.items():
             taken[pipeline_id] = replace(found, records=[])
             entry = self._book.get(pipeline_id)
             if entry is None or not is_loadable(entry.pipeline):
@@ -300,6 +303,7 @@ class Loader:
             batch = prepare(self._node, entry, found.records, now) if found.records else None
             if batch is not None:
                 batches.append(batch)
+        reach("loader.mapped")
         return Chunk(batches, taken, unknown)
 
     def _commit_chunk(self, backlog: Backlog, chunk: Chunk, stop: threading.Event) -> None:
@@ -316,6 +320,7 @@ class Loader:
                 backlog.passed(pipeline_id, taken.end, taken.size_bytes)
                 continue
             backlog.committed(pipeline_id, taken.end, taken.size_bytes)
+            reach("loader.noted")
             self._written = max(position, self._written or position)
             self._count(committed)
 

@@ -26,6 +26,7 @@ from sluiceway.kit import faults
 from sluiceway.lake import local
 from sluiceway.loading import leases
 from sluiceway.loading.committing import Committer
+from sluiceway.runtime import spools
 from sluiceway.runtime.processes import loader, web, worker
 from sluiceway.runtime.processes.entry import configure_logging
 from tests.support.faults.stage import PING
@@ -122,13 +123,7 @@ def run_web(settings: Settings) -> int:
 
 
 def run_loader(settings: Settings) -> int:
-    import importlib.util
-
-    if importlib.util.find_spec("sluiceway.runtime.spools"):
-        from sluiceway.runtime import spools
-
-        spools.TRIM_EVERY_S = 0.1
-    loader.TRIM_EVERY_S = 0.1
+    spools.TRIM_EVERY_S = 0.1
     leases.BEAT_S = 0.15
     defaults = leases.Membership.__init__.__kwdefaults__
     assert defaults is not None
