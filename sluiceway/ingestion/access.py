@@ -161,7 +161,8 @@ def _admission(pipeline: Pipeline, key_id: str, expires_at_s: float, verifier: V
         headers=frozenset(name.encode("latin-1") for name in pipeline.spec.header_names),
         expires_at_s=expires_at_s,
         verifier=verifier,
-        limits=pipeline.spec.limits,
+        # The same object for every pipeline without limits: the event route asks by identity.
+        limits=NO_LIMITS if pipeline.spec.limits == NO_LIMITS else pipeline.spec.limits,
     )
 
 
@@ -241,7 +242,8 @@ class AccessCache:
         Raises `MissingKey` for a pipeline that is not there, archived or without `source.verify` (a stranger
         is told no more), or `DatabaseAway`.
         """
-        if self._senders is None or not _SLUG.fullmatch(slug) or len(workspace or "") > 100:
+        known = workspace is None or (workspace.isascii() and workspace.isprintable() and len(workspace) <= 100)
+        if self._senders is None or not known or not _SLUG.fullmatch(slug):
             raise _no_key()
         return await self._admit((_sender(workspace), slug), partial(self._senders, workspace, slug))
 

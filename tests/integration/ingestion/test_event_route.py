@@ -149,6 +149,14 @@ def test_a_senders_signature_is_over_the_bytes_as_sent(running, database: Databa
     assert [r.body for r in running.records()] == [event, event, event]
 
 
+def test_a_workspace_that_cannot_be_is_unknown(running) -> None:
+    """A name that PostgreSQL cannot hold must not look like a database that is away."""
+    for name in ("%00", "a%00b", "%C3%A9", "%F0%9F%98%80", "%ff", "x" * 5000, "default%0a"):
+        address = f"/v1/pipelines/flights/events?workspace={name}"
+        problem(running.client.post(address, content=b"{}"), 401, "missing_key")
+        assert running.post(b"{}").status_code == 202
+
+
 def test_a_handshake_is_answered_and_nothing_is_kept(running, database: Database) -> None:
     apply_pipeline(database, 1, SIGNED.replace("scheme: github", "scheme: github, challenge: {type: meta}"))
     with database.transaction(Role.APP, workspace_id=1) as connection:
