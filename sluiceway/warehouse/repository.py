@@ -3,12 +3,13 @@
 Every statement runs inside the caller's transaction, whose workspace is set by `begin`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import orjson
+import polars as pl
 import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
@@ -22,6 +23,7 @@ Connection = psycopg.Connection[Any]
 
 _LOAD_LOCK = 0x10AD
 _SEPARATOR = "\x1f"
+_PIECE = 50_000  # ids
 _LENIENT = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
 # The dead letters of one event are one; what a person decided about it stays, unless it was retried in vain.
 _DEAD_LETTERS = """
@@ -112,6 +114,51 @@ def find_newest_id(connection: Connection, pipeline_id: int, least: str, since: 
         prepare=False,
     ).fetchone()
     return None if row is None else row[0]
+
+
+def act_for(connection: Connection, workspace_id: int) -> None:
+    """Act for the workspace until the end of the transaction, without a lock."""
+    connection.execute("SELECT set_config('sluiceway.workspace_id', %s, true)", (str(workspace_id),))
+
+
+def find_last_seq(connection: Connection, pipeline_id: int) -> int:
+    row = connection.execute(
+        "SELECT last_seq FROM app.pipeline_state WHERE pipeline_id = %s", (pipeline_id,)
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def count_known_ids(connection: Connection, pipeline_id: int, since: datetime) -> int:
+    """How many ids `read_known_ids` gives."""
+    row = connection.execute(
+        "SELECT count(*) FROM silver.event_keys WHERE pipeline_id = %s"
+        " AND seen_at >= date_trunc('week', %s::timestamptz)",
+        (pipeline_id, since),
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def read_known_ids(connection: Connection, pipeline_id: int, since: datetime) -> Iterator[pl.Series]:
+    """Every id that `find_known_ids` could find, a piece at a time."""
+    with connection.cursor(name="known_ids", binary=True) as cursor:
+        cursor.execute(
+            "SELECT event_id FROM silver.event_keys WHERE pipeline_id = %s"
+            " AND seen_at >= date_trunc('week', %s::timestamptz)",
+            (pipeline_id, since),
+        )
+        while rows := cursor.fetchmany(_PIECE):
+            yield pl.Series([row[0] for row in rows], dtype=pl.String)
+
+
+def find_ids_between(connection: Connection, table: str, after: int, last: int) -> pl.Series:
+    """The event ids of a silver table's rows with a seq in (`after`, `last`]."""
+    rows = connection.execute(
+        sql.SQL("SELECT event_id FROM {} WHERE seq > %s AND seq <= %s").format(
+            sql.Identifier("silver", table)
+        ),
+        (after, last),
+    ).fetchall()
+    return pl.Series([row[0] for row in rows], dtype=pl.String)
 
 
 def insert_batch(connection: Connection, values: Mapping[str, Any]) -> int:

@@ -28,6 +28,7 @@ from sluiceway.warehouse import letters, replacing, repository, tracing
 from sluiceway.warehouse.contracts import EPOCH, CommittedBatch, PreparedBatch, Progress, Replaced, Span
 from sluiceway.warehouse.errors import CursorMoved, PipelineGone
 from sluiceway.warehouse.judgement import dead_letters, quarantine, released
+from sluiceway.warehouse.known import KnownBook
 from sluiceway.warehouse.leaves import Leaves
 from sluiceway.warehouse.samples import Series, SeriesBook, make_samples
 from sluiceway.warehouse.writing import Writer
@@ -63,11 +64,13 @@ class Warehouse:
         self.leaves = Leaves(database)
         self._writer = Writer(self.leaves)
         self._series = SeriesBook()
+        self.known = KnownBook(database)
 
     def forget(self) -> None:
         """Drop what is kept between batches: the database may not be what it was."""
         self.leaves.forget()
         self._series.known.clear()
+        self.known.forget()
 
     def commit(
         self,
@@ -108,7 +111,7 @@ class Warehouse:
             state = self._state(connection, batch)
             if state is None:
                 return None
-            judged = self.judge(connection, batch)
+            judged = self.judge(connection, batch, state.last_seq)
             batch.timeline.enter("commit")
             reach("load.judged")
             committed, series = self._write(connection, batch, judged, state.last_seq)
@@ -117,6 +120,9 @@ class Warehouse:
             reach("load.before_commit")
         reach("load.after_commit")
         self._series.remember(series)
+        if committed.first_seq is not None and committed.last_seq is not None:
+            ids = judged.rows["event_id"]
+            self.known.committed(batch.pipeline.id, ids, committed.first_seq, committed.last_seq)
         return committed, judged
 
     def find_progress(self, connection: Connection, node: str) -> Progress:
@@ -223,7 +229,7 @@ class Warehouse:
         )  # fmt: skip
         return done, series
 
-    def judge(self, connection: Connection, batch: PreparedBatch) -> Judged:
+    def judge(self, connection: Connection, batch: PreparedBatch, last_seq: int) -> Judged:
         """Drop duplicates (in the batch, then of silver), and let the gate decide about the rest."""
         rows = batch.mapped.rows
         rejected = list(batch.mapped.rejected)
@@ -233,7 +239,7 @@ class Warehouse:
         if len(rows):
             since = EPOCH + timedelta(microseconds=min(batch.arrivals.received_us))
             window = batch.pipeline.spec.dedupe.window
-            known = self._known_ids(connection, batch.pipeline.id, rows["event_id"], since - window)
+            known = self._known_ids(connection, batch.pipeline, rows["event_id"], since - window, last_seq)
             if known:
                 rows = rows.filter(~pl.col("event_id").is_in(list(known)))
         duplicates = mapped - len(rows)
@@ -247,15 +253,20 @@ class Warehouse:
         return Judged(kept, verdict, [*rejected, *failed], duplicates)
 
     def _known_ids(
-        self, connection: Connection, pipeline_id: int, ids: pl.Series, since: datetime
+        self, connection: Connection, pipeline: Pipeline, ids: pl.Series, since: datetime, last_seq: int
     ) -> set[str]:
-        """Which of `ids` silver has had. Ids that grow with time are beyond all known ones: not looked up."""
+        """Which of `ids` silver has had. Ids that grow with time are beyond all known ones: not looked up,
+        nor are those that the filter of known ids, where there is one, has never seen."""
         if len(ids) > _FEW:
-            newest = repository.find_newest_id(connection, pipeline_id, str(ids.min()), since)
-            ids = ids.clear() if newest is None else ids.filter(ids <= newest)
+            suspects = self.known.suspects(connection, pipeline, ids, since, last_seq)
+            if suspects is None:
+                newest = repository.find_newest_id(connection, pipeline.id, str(ids.min()), since)
+                suspects = ids.clear() if newest is None else ids.filter(ids <= newest)
+                self.known.looked_up(pipeline, len(suspects), since)
+            ids = suspects
         if ids.is_empty():
             return set()
-        return repository.find_known_ids(connection, pipeline_id, ids.to_list(), since)
+        return repository.find_known_ids(connection, pipeline.id, ids.to_list(), since)
 
     def judge_ahead(self, batch: PreparedBatch) -> PreparedBatch:
         """The batch with the gate's verdict on all of its rows, asked while there is time."""
