@@ -89,7 +89,8 @@ def test_a_refusal_is_remembered_for_a_moment_only() -> None:
         with pytest.raises(MissingKey):
             await cache.admit_sender(None, "nothing")
         assert len(asked.calls) == 2
-        for workspace, slug in ((None, "../x"), (None, "A"), (None, ""), ("w" * 101, "pp")):
+        odd = ["w" * 101, "", "a\0", "a b", "ü", "\ud800", "\x80"]
+        for workspace, slug in [(None, "../x"), (None, "A"), (None, ""), *((w, "pp") for w in odd)]:
             with pytest.raises(MissingKey):
                 await cache.admit_sender(workspace, slug)
         assert len(asked.calls) == 2  # such names are nobody's: the database is not asked
