@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psycopg
 
-from sluiceway.catalog.limits import KeyLimits, LimitsSpec
+from sluiceway.catalog.limits import NO_LIMITS, KeyLimits, LimitsSpec
 from sluiceway.ingestion.access import Admission
 from sluiceway.ingestion.errors import RateLimited
 from sluiceway.ingestion.limits import RateLimiter
@@ -55,7 +55,7 @@ def admission(
 ) -> Admission:
     return Admission(
         workspace_id=1, pipeline_id=pipeline_id, slug="orders", key_id=key_id, headers=frozenset(),
-        expires_at_s=float("inf"), limits=limits or LimitsSpec(), key_limits=key,
+        expires_at_s=float("inf"), limits=limits or NO_LIMITS, key_limits=key,
     )  # fmt: skip
 
 

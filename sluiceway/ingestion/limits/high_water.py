@@ -4,6 +4,7 @@ Belongs here: a full spool and disk (as its writer says), the loader's lag, one 
 waits. Everything recovers by itself when the loader catches up. Not here: rates (`limiter`).
 """
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -82,6 +83,7 @@ class HighWater:
         self._time_s = time_s
         self._drain = Drain(spool.folder, monotonic=monotonic, time_s=time_s)
         self._look_at = float("-inf")
+        self._looking = threading.Lock()  # figures are asked for by other threads
         self._progress: SpoolProgress | None = None
         # What had been appended when the loader's newest word was read: what came later is added to it.
         self._bytes_then = spool.stats.bytes
@@ -142,6 +144,10 @@ class HighWater:
         )
 
     def _look(self, now: float) -> None:
+        with self._looking:
+            self._take_in(now)
+
+    def _take_in(self, now: float) -> None:
         self._look_at = now + LOOK_AGAIN_S
         progress = self._drain.progress()
         stats = self._spool.stats

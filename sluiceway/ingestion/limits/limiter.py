@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import psycopg
 
-from sluiceway.catalog.limits import KeyLimits, LimitsSpec
+from sluiceway.catalog.limits import NO_LIMITS, KeyLimits, LimitsSpec
 from sluiceway.ingestion.access import Admission
 from sluiceway.ingestion.errors import BatchExceedsBurst, RateLimited
 from sluiceway.ingestion.limits.answers import batch_exceeds_burst, rate_limited
@@ -114,10 +114,11 @@ class RateLimiter:
 
     def take_now(self, admission: Admission, events: int, size_bytes: int) -> bool:
         """The same for a caller that cannot wait. False: nothing was counted; `take` says more."""
-        limits = admission.limits
-        if admission.key_limits is None and limits.events_per_s is None and limits.bytes_per_s is None:
+        if admission.limits is NO_LIMITS and admission.key_limits is None:
             return True
         parts = self._plan(admission).parts
+        if not parts:
+            return True
         needs = _needs(parts, events, size_bytes)
         now = self._monotonic()
         for part, need in zip(parts, needs, strict=True):
@@ -135,7 +136,7 @@ class RateLimiter:
     def held(self) -> float:
         """Tokens held ahead just now, over all limited things."""
         now = self._monotonic()
-        return sum(part.tokens for part in self._slices.values() if now < part.until)
+        return sum(part.tokens for part in list(self._slices.values()) if now < part.until)
 
     @property
     def on_its_own(self) -> bool:
