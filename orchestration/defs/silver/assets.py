@@ -7,6 +7,7 @@ import dagster as dg
 from orchestration.naming import bronze_key, day_of, days, silver_key
 from orchestration.resources import Platform
 from sluiceway.catalog.contracts import FieldSpec, Pipeline
+from sluiceway.infra import telemetry
 from sluiceway.lake.errors import LakeDamaged
 from sluiceway.loading.replay import replay_day
 from sluiceway.warehouse.schema import COLUMN_TYPES
@@ -34,13 +35,14 @@ def silver_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
     def silver(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         platform: Platform = context.resources.platform
         try:
-            found = replay_day(
-                platform.database,
-                platform.lake,
-                platform.gate,
-                platform.pipeline(pipeline.id),
-                day_of(context.partition_key),
-            )
+            with telemetry.configured(platform.settings, "dagster"):
+                found = replay_day(
+                    platform.database,
+                    platform.lake,
+                    platform.gate,
+                    platform.pipeline(pipeline.id),
+                    day_of(context.partition_key),
+                )
         except LakeDamaged as error:
             raise dg.Failure(f"{error.detail} Silver is as it was.", allow_retries=False) from error
         return dg.MaterializeResult(

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import date, timedelta
 
+from sluiceway.infra import telemetry
 from sluiceway.infra.database import Database
 from sluiceway.infra.settings import Settings
 from sluiceway.kit.errors import InvalidInput
@@ -27,10 +28,11 @@ def replay_days(
         pipeline = Catalog().get(connection, 1, slug)
     lake, gate = Lake(settings), make_gate(database)
     day = first
-    while day <= last:
-        result = replay_day(database, lake, gate, pipeline, day)
-        echo(
-            f"{day}: {result.events} events, {result.removed} rows replaced by {result.rows},"
-            f" {result.dead_letters} dead letters, gate: {result.verdict}"
-        )
-        day += timedelta(days=1)
+    with telemetry.configured(settings, "cli"):
+        while day <= last:
+            result = replay_day(database, lake, gate, pipeline, day)
+            echo(
+                f"{day}: {result.events} events, {result.removed} rows replaced by {result.rows},"
+                f" {result.dead_letters} dead letters, gate: {result.verdict}"
+            )
+            day += timedelta(days=1)

@@ -120,11 +120,15 @@ def _trouble(since: datetime | None, reason: str | None) -> dict[str, Any] | Non
 
 
 def serve_metrics(settings: Settings, process: str) -> Callable[[], None]:
-    """Serve this process's registry on its port, if one is set; returns what ends it. Raises OSError."""
+    """Serve this process's registry on its port, if one is set and free; returns what ends it."""
     if settings.metrics_port is None:
         return lambda: None
     port = settings.metrics_port + _PORTS[process]
-    server, thread = start_http_server(port, settings.host, REGISTRY)
+    try:
+        server, thread = start_http_server(port, settings.host, REGISTRY)
+    except OSError as error:  # the process's work does not depend on being watched
+        log.warning("metrics of the %s: port %d cannot be used (%s)", process, port, error.strerror)
+        return lambda: None
     log.info("metrics of the %s: http://%s:%d/metrics", process, settings.host, port)
 
     def close() -> None:

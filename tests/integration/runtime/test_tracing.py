@@ -1,8 +1,10 @@
 """One trace an event batch, from the sender's own span to the stream, over real processes and OTLP/HTTP."""
 
 import json
+import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ from sluiceway.transforms.service import split
 from tests.support.collector import Collector, SpanSeen, collecting
 from tests.support.loading import NOW, ORDERS, Bench, RuleGate, quarantine_negative
 from tests.support.loading import order as loading_order
-from tests.support.platform import RunningPlatform, running_platform
+from tests.support.platform import RunningPlatform, free_port, running_platform
 
 GATED = ORDERS + "quality: {suite: orders}\n"
 TEST_KEY = "a key for tests only, long enough to pass"
@@ -73,6 +75,7 @@ def traced(
         "OTEL_EXPORTER_OTLP_HEADERS": "x-collector-key=told",
         "OTEL_RESOURCE_ATTRIBUTES": "deployment.environment=tests",
         "OTEL_BSP_SCHEDULE_DELAY": "200",
+        "SLUICEWAY_METRICS_PORT": str(free_port()),
     }
     try:
         with running_platform(database, url, TEST_KEY, tmp_path_factory.mktemp("traced"), extra) as found:
@@ -158,6 +161,27 @@ def test_one_trace_holds_every_stage_of_a_batch(traced: RunningPlatform, collect
     assert receive.resource["sluiceway.process"] == "web"
     assert batch.resource["sluiceway.process"] == "loader"
     assert batch.resource["deployment.environment"] == "tests"
+
+
+@pytest.mark.slow
+def test_a_loader_has_a_port_of_its_own_and_the_web_process_shows_it_too(traced: RunningPlatform) -> None:
+    port = traced.environment["SLUICEWAY_METRICS_PORT"]
+    own = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=30).text
+    assert "# TYPE sluiceway_batches_total counter" in own and "node=" not in own
+    loaded = traced.rows("traced-orders")
+    send(traced, [order(20)])
+    traced.wait_for_rows("traced-orders", loaded + 1)
+    wanted = re.compile(
+        r'^sluiceway_batches_total\{node="test",origin="live",process="loader",.*\} [1-9]', re.M
+    )
+    end = time.monotonic() + 60
+    while not wanted.search(text := httpx.get(f"{traced.url}/metrics", timeout=30).text):
+        assert time.monotonic() < end, text
+        time.sleep(0.2)
+    for name in ("stage_seconds_bucket", "lag_seconds", "waiting_bytes"):
+        assert re.search(rf'^sluiceway_{name}\{{.*process="loader".*\}} [0-9]', text, re.MULTILINE), name
+    assert 'sluiceway_process_up{node="test",process="loader"} 1.0' in text
+    assert "traced-orders" not in text
 
 
 @pytest.mark.slow
