@@ -22,12 +22,11 @@ from sluiceway.infra.settings import load_settings
 from sluiceway.migrations import migrate
 from tests.conftest import Cluster
 from tests.support.fault_proxy import Cut, FaultProxy, Faults
-from tests.support.faults.plugin import Record
+from tests.support.faults.plugin import LONG, Record
 from tests.support.faults.stage import Stage, wait_until
 from tests.support.faults.world import World, chance_of, clear, prepare_template, run_under_load
 from tests.support.loading import query
 
-LONG = bool(os.environ.get("FAULT_LONG"))
 AWAY_S = 60.0 if LONG else 0.0
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]

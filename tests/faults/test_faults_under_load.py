@@ -3,7 +3,6 @@
 Short by default; `FAULT_LONG=1` (`make faults`) has the lake away for 60 seconds and runs more seeds.
 """
 
-import os
 import random
 import socket
 import time
@@ -16,12 +15,11 @@ import pytest
 from sluiceway.infra.database import Database
 from sluiceway.ingestion.spool import segments
 from tests.support.faults.clients import POISON, order_event
-from tests.support.faults.plugin import Record
+from tests.support.faults.plugin import LONG, Record
 from tests.support.faults.stage import Stage, wait_until
 from tests.support.faults.world import Outcome, World, chance_of, clear, run_under_load
 from tests.support.loading import query
 
-LONG = bool(os.environ.get("FAULT_LONG"))
 STEP_S = 600
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]

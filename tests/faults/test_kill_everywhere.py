@@ -3,7 +3,6 @@
 `FAULT_SEEDS` says how many seeds are run (`make faults`: 1,000); `FAULT_SEED=n` runs the one seed n.
 """
 
-import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -13,17 +12,11 @@ import pytest
 from sluiceway.infra.database import Database
 from sluiceway.kit.faults import POINTS
 from tests.support.faults.kills import Kill, carry_out, plan, process_of
-from tests.support.faults.plugin import Record
+from tests.support.faults.plugin import Record, seeds
 from tests.support.faults.stage import Stage, wait_until
 from tests.support.faults.world import World, clear, run_under_load
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
-
-SEEDS = (
-    [int(os.environ["FAULT_SEED"])]
-    if "FAULT_SEED" in os.environ
-    else list(range(int(os.environ.get("FAULT_SEEDS", "5"))))
-)
 
 
 @pytest.fixture
@@ -33,7 +26,7 @@ def world(stage: Stage, orders_database: Database, orders_url: str, tmp_path: Pa
     clear(home)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", seeds(5))
 def test_every_acknowledged_event_survives_kills(seed: int, world: World, fault: Record) -> None:
     done: list[str] = []
 

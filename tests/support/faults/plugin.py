@@ -5,6 +5,7 @@ processes of pytest-xdist. Not here: the page that shows the results (`tests.sup
 """
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,6 +32,17 @@ class Line:
 
 
 Record = Callable[..., None]
+LONG = bool(os.environ.get("FAULT_LONG"))
+"""Whether the long variants are run (`make faults`)."""
+
+
+def seeds(default: int) -> range:
+    """Which seeds are run: `FAULT_SEEDS=n` the first n, `FAULT_SEEDS=a-b` those from a to below b,
+    `FAULT_SEED=n` the one."""
+    if one := os.environ.get("FAULT_SEED"):
+        return range(int(one), int(one) + 1)
+    begin, dash, end = os.environ.get("FAULT_SEEDS", str(default)).partition("-")
+    return range(int(begin), int(end)) if dash else range(int(begin))
 
 
 @pytest.fixture
