@@ -218,8 +218,8 @@ def run() -> dict[str, Any]:
         "lower_is_better": True,
         "detail": f"p95 lag of {QUIET_PER_S} events/s behind a backlog of {BACKLOG_BYTES // 1_000_000} MB;"
         f" median {fair['median']:.0f}, longest {fair['max']:.0f} ms, the noisy pipeline meanwhile"
-        f" {fair['noisy']:.0f} events/s; limit: the quiet pipeline alone; peer: the same loader in the order of"
-        f" the log, as it was before (the noisy pipeline at {plain['noisy']:.0f} events/s)",
+        f" {fair['noisy']:.0f} events/s; limit: the quiet pipeline alone; peer: the same loader in the order"
+        f" of the log, as it was before (the noisy pipeline at {plain['noisy']:.0f} events/s)",
     }
 
 

@@ -38,12 +38,15 @@ def fetch(reader: LogReader, wanted: Mapping[int, Sequence[Span]], max_bytes: in
     for one in _passes(wanted):
         if budget <= 0:
             break
+        late = {p: starts[p] for p in one.pipelines if starts[p] > one.begin}
         for record in reader.read(one.begin, budget, pipelines=one.pipelines, end=one.end):
             size = _size(record)
             budget -= size
-            if record.position >= starts[record.pipeline_id]:
-                found[record.pipeline_id].append(record)
-                sizes[record.pipeline_id] += size
+            pipeline_id = record.pipeline_id
+            if pipeline_id in late and record.position < late[pipeline_id]:
+                continue  # it is loaded, or being loaded
+            found[pipeline_id].append(record)
+            sizes[pipeline_id] += size
     taken: dict[int, Taken] = {}
     for pipeline_id, own in found.items():
         if budget > 0:

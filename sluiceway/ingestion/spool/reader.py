@@ -74,12 +74,13 @@ class SpoolReader:
         budget = max(1, max_bytes)
         with self._lock:
             for run in self._runs(start, budget):
+                ends_here = end is not None and run.end > end
                 for head in run.heads:
-                    position = Position(run.number, run.offset + head.at)
-                    if end is not None and position >= end:
-                        return found
                     if pipelines is not None and head.pipeline_id not in pipelines:
                         continue
+                    position = Position(run.number, run.offset + head.at)
+                    if ends_here and end is not None and position >= end:
+                        return found
                     record = records.decode(run.data, head, position)
                     if record is None:  # undamaged, but of a form that this version does not know
                         self._report(run.number, position.offset, position.offset + head.size)
