@@ -119,14 +119,13 @@ class RateLimiter:
         parts = self._plan(admission).parts
         if not parts:
             return True
-        needs = _needs(parts, events, size_bytes)
         now = self._monotonic()
-        for part, need in zip(parts, needs, strict=True):
-            if not part.has(need, now):
+        for part in parts:
+            if not part.has(size_bytes if part.counts_bytes else events, now):
                 return False
-        for part, need in zip(parts, needs, strict=True):
-            part.use(need)
-            if part.runs_low(now):
+        for part in parts:
+            part.use(size_bytes if part.counts_bytes else events)
+            if part.tokens < part.low and part.runs_low(now):
                 part.topping = True
                 self._enqueue(_Job((part,), (0.0,)))
         self.figures.granted += 1
