@@ -8,6 +8,8 @@ STAMP  := $(VENV)/.installed
 EXTRAS := demo,test,dev
 RUN    := $(BIN)/python -m
 JOBS   ?= 2
+FAULT_SEEDS ?= 1000
+FUZZ_CASES ?= 50000
 PYTEST := $(RUN) pytest -n $(JOBS) --dist loadgroup
 LINTED := sluiceway api orchestration dashboards_app expectations tests benchmarks
 
@@ -49,8 +51,10 @@ test: $(STAMP)  ## Run every test
 test-fast: $(STAMP)  ## Run the tests that take no more than a moment each
 	@$(PYTEST) -m "not slow and not browser and not faults"
 
-faults: $(STAMP)  ## Run only the tests that kill, fill, slow or poison something
-	@$(RUN) pytest -m faults
+faults: $(STAMP)  ## Kill, cut, fill, slow and poison at full length; writes the table in docs/faults.md
+	@FAULT_LONG=1 FAULT_SEEDS=$(FAULT_SEEDS) FUZZ_CASES=$(FUZZ_CASES) \
+		$(PYTEST) -m faults --fault-results tests/faults/results.json; \
+		code=$$?; $(RUN) tests.support.faults.page && exit $$code
 
 check: lint types  ## Lint, formatting, types, import contracts and our own checks
 	@$(BIN)/lint-imports
