@@ -30,6 +30,7 @@ from api.event_requests import (
     send_answer,
     send_problem,
 )
+from sluiceway.catalog.limits import NO_LIMITS
 from sluiceway.infra.clock import Clock, SystemClock
 from sluiceway.infra.database import Database
 from sluiceway.infra.settings import Settings
@@ -313,6 +314,8 @@ class EventRoute:
     def _most(self, admission: Admission) -> tuple[int, int, float]:
         """Bytes of a body and of an event, and events of a request: the platform's and the pipeline's own."""
         own, all_ = admission.limits, self._limits
+        if own is NO_LIMITS:
+            return all_.body_bytes, all_.event_bytes, inf
         return (
             all_.body_bytes if own.body_bytes is None else min(all_.body_bytes, own.body_bytes),
             all_.event_bytes if own.event_bytes is None else min(all_.event_bytes, own.event_bytes),

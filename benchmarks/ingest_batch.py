@@ -23,8 +23,8 @@ def run() -> dict[str, Any]:
     with stand() as found:
         headers = {"authorization": f"Bearer {found.key}", "content-type": "application/x-ndjson"}
         requests = [request(PATH, body, headers) for body in bodies]
-        with found.server("events", cores={0}) as port:
-            ours = found.load(port, CONNECTIONS, SECONDS, requests)
+        with found.server("events", cores={0}) as server:
+            ours = found.load(server, CONNECTIONS, SECONDS, requests)
     if set(ours["statuses"]) != {"202"}:
         raise RuntimeError(f"{ours['statuses']} answered")
     average = sum(events) / len(events)

@@ -1,7 +1,7 @@
 """What both ingest benchmarks stand on: a database with a pipeline and a key, a server, a load process.
 
 The server is an ingest process as it is deployed (`create_app` with the role `ingest` on uvicorn with uvloop
-and httptools); `echo` is the bare ASGI application it is compared with, on the same uvicorn.
+and our protocol); `echo` is the bare ASGI application it is compared with, on uvicorn as it comes.
 """
 
 import json
@@ -18,6 +18,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from sluiceway.identity.keys import create_key
 from sluiceway.infra.database import Database, Role
@@ -37,6 +39,12 @@ fields:
 """
 
 
+@dataclass(frozen=True)
+class Server:
+    port: int
+    pid: int
+
+
 @dataclass
 class Stand:
     folder: Path
@@ -48,8 +56,8 @@ class Stand:
         return self.folder / "home" / "spool" / "bench"
 
     @contextmanager
-    def server(self, kind: str, *, cores: set[int] | None = None) -> Iterator[int]:
-        """A running server of kind `events` or `echo`; its port."""
+    def server(self, kind: str, *, cores: set[int] | None = None) -> Iterator["Server"]:
+        """A running server of kind `events` or `echo`."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
@@ -61,20 +69,39 @@ class Stand:
             if cores:
                 for task in Path(f"/proc/{process.pid}/task").iterdir():
                     os.sched_setaffinity(int(task.name), cores)
-            yield port
+            yield Server(port, process.pid)
         finally:
             process.send_signal(signal.SIGINT)
             process.wait(timeout=10)
 
-    def load(self, port: int, connections: int, seconds: float, requests: list[bytes]) -> dict[str, Any]:
+    def load(
+        self, server: "Server", connections: int, seconds: float, requests: list[bytes]
+    ) -> dict[str, Any]:
+        """What the load process saw; `cpu_us`: the server's processor time a request."""
         from benchmarks.loadgen import write_requests
 
         path = self.folder / "requests"
         write_requests(path, requests)
-        command = [sys.executable, "-m", "benchmarks.loadgen", "127.0.0.1", str(port), str(connections)]
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.loadgen",
+            "127.0.0.1",
+            str(server.port),
+            str(connections),
+        ]
+        before = spent_us(server.pid)
         done = subprocess.run([*command, str(seconds), str(path)], check=True, capture_output=True)
         found: dict[str, Any] = json.loads(done.stdout)
+        found["cpu_us"] = round((spent_us(server.pid) - before) / max(1, found["answered"]), 1)
         return found
+
+
+def spent_us(pid: int) -> float:
+    """Processor time of a process so far, in microseconds: unlike requests a second it can be compared on a
+    machine that does other things too."""
+    times = psutil.Process(pid).cpu_times()
+    return float(times.user + times.system) * 1e6
 
 
 def _wait_for(port: int, process: "subprocess.Popen[bytes]") -> None:
@@ -146,13 +173,15 @@ def serve(kind: str, port: int) -> None:
         from sluiceway.infra.connect import open_database
         from sluiceway.infra.keys import load_secret_key
         from sluiceway.infra.settings import load_settings
+        from sluiceway.ingestion.limits import open_limits
         from sluiceway.ingestion.spool import open_spool
 
         settings = load_settings()
         key = load_secret_key(settings)
         database = open_database(settings, key)
         spool = open_spool(settings).writer()
-        events = event_app(settings, spool, database)
+        intake = open_limits(settings, database, spool)
+        events = event_app(settings, spool, database, intake=intake)
         services = ApiServices(settings=settings, database=database, key=key, spool=spool)
         app = create_app(services, {"ingest"}, events=events, lifespans=[events.lifespan])
         http = protocol_for(events)

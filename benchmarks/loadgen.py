@@ -53,6 +53,7 @@ class Connection(asyncio.Protocol):
         self.buffer = b""
         now = time.perf_counter()
         run = self.run
+        run.answered += 1
         if now >= run.counted_from:
             run.statuses[data[9:12]] += 1
             run.latencies.append(now - self.sent)
@@ -74,6 +75,7 @@ class Run:
         self.counted_from = time.perf_counter() + WARM_UP_S
         self.until = self.counted_from + seconds
         self.open = connections
+        self.answered = 0  # those of warming up, too
         self.statuses: Counter[bytes] = Counter()
         self.latencies = array("d")
         self.done = asyncio.Event()
@@ -124,6 +126,7 @@ def main(arguments: list[str]) -> None:
         json.dumps(
             {
                 "requests": len(times),
+                "answered": run.answered,
                 "seconds": float(seconds),
                 "statuses": {k.decode(): v for k, v in run.statuses.items()},
                 "max_ms": round(times[-1] * 1000, 3) if times else None,
