@@ -14,7 +14,7 @@ BRONZE_VERY_LATE_S = 900.0
 DISK_TIGHT_RATIO = 0.05
 DISK_SOON_S = 3_600.0
 
-_NOT_REFUSED = ("accepted", "client_gone", "internal")
+_NOT_REFUSED = ("accepted", "handshake", "client_gone", "internal")
 
 
 def receiving(view: View) -> Stage:

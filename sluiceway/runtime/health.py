@@ -8,14 +8,17 @@ import os
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import psutil
 import sqlalchemy as sa
 
+from sluiceway.health.collecting import Collector
+from sluiceway.health.facts import Sample, Window
 from sluiceway.infra.database import Database, Role
+from sluiceway.infra.reporting import Report
 from sluiceway.infra.settings import Settings
 from sluiceway.ingestion.contracts import Position
 from sluiceway.ingestion.spool.reader import SpoolReader
@@ -49,6 +52,8 @@ class HealthMeter:
         self._flow: tuple[int, int] | None = None
         self._at: datetime | None = None
         self._reader: SpoolReader | None = None
+        self._collector = Collector(settings, database, self._own)
+        self._sample: Sample | None = None
 
     def events(self, now: datetime) -> list[dict[str, Any]]:
         """One event a process and one about the whole; none of a process on the first call (no rate yet)."""
@@ -96,7 +101,34 @@ class HealthMeter:
             figures["spool_bytes"] = used_bytes(spool)
             start = Position(0, 0) if position is None else Position(position.segment, position.offset)
             figures["lag_s"] = round(self._lag_s(spool, start, now), 3)
+        return figures | self._stages()
+
+    def _stages(self) -> dict[str, Any]:
+        """What other processes report of their stages; means are since the previous call."""
+        before, sample = self._sample, self._collector.sample()
+        self._sample = sample
+        figures: dict[str, Any] = {}
+        if sample.disk.bronze is not None:
+            figures["bronze_lag_s"] = round(sample.disk.bronze.lag_s(sample.at.timestamp()), 3)
+        if (found := sample.database) is not None:
+            oldest = found.dirty_oldest
+            figures["gold_lag_s"] = (
+                round(max(0.0, (sample.at - oldest).total_seconds()), 3) if oldest else 0.0
+            )
+            figures["outbox_waiting"] = found.outbox_waiting
+        if before is not None:
+            window = Window(before, sample)
+            means = {
+                "batch_s": window.mean("sluiceway_batch_seconds"),
+                "sync_s": window.mean("sluiceway_spool_sync_seconds"),
+            }
+            figures |= {name: round(mean, 6) for name, mean in means.items() if mean is not None}
         return figures
+
+    def _own(self) -> Report:
+        """The worker's figures are in its own report; here it only asks."""
+        now = datetime.now(UTC)
+        return Report(self._settings.node, "meter", now, now, False, {}, [])
 
     def _lag_s(self, spool: Path, start: Position, now: datetime) -> float:
         """Age of the first record that is not loaded yet, in seconds."""

@@ -196,6 +196,8 @@ def health(minutes: int, now: datetime | None = None) -> list[dict[str, Any]]:
              "spool_bytes": int(90_000 + 40_000 * wave),
              "lag_s": round(max(0.0, 0.05 + 0.03 * wave), 3),
              "events_per_s": round(max(0.0, 42 + 14 * wave), 2),
+             "bronze_lag_s": round(max(0.0, 4 + 3 * wave), 3), "gold_lag_s": (step % 6) * 10.0,
+             "batch_s": round(0.12 + 0.05 * abs(wave), 4), "sync_s": 0.002, "outbox_waiting": 0,
              "dead_letters": 0, "connections": 18 + int(3 * wave), "disk_free_mb": 41_000.0}
         )  # fmt: skip
     return found

@@ -51,6 +51,7 @@ def test_events_fit_the_pipeline(settings: Settings, database: Database) -> None
     (*_, whole) = meter.events(NOW + timedelta(seconds=5))
     assert set(whole) - {"time"} <= {field.name for field in spec.fields}
     assert whole["lag_s"] == 0 and whole["spool_bytes"] == 0
+    assert whole["bronze_lag_s"] == whole["gold_lag_s"] == whole["outbox_waiting"] == 0
 
 
 def test_the_key_is_made_once_and_anew_when_revoked(database: Database, tmp_path: Path) -> None:
