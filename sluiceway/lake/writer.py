@@ -25,7 +25,7 @@ from sluiceway.ingestion.contracts import Position, SpoolRecord
 from sluiceway.kit.errors import SluicewayError
 from sluiceway.kit.faults import reach
 from sluiceway.lake.bronze import Split, rows_of, to_parquet
-from sluiceway.lake.contracts import BronzeName, BronzeWriterState, bronze_prefix
+from sluiceway.lake.contracts import BronzeName, BronzeWriterState, LakeStats, bronze_prefix
 from sluiceway.lake.errors import LakeUnavailable
 from sluiceway.lake.service import Lake
 
@@ -133,6 +133,11 @@ class BronzeWriter:
     def position(self) -> Position:
         """Everything before this is in the lake."""
         return self._cursor.position
+
+    @property
+    def traffic(self) -> LakeStats:
+        """What was asked of the lake: requests, failures, bytes and seconds of each kind."""
+        return self._lake.stats
 
     def run(self, stop: threading.Event) -> None:
         """Until `stop`. Whatever fails is logged and tried again; nothing is raised."""

@@ -87,6 +87,9 @@ def test_names_and_rows(lake: Lake, tmp_path: Path) -> None:
     assert payloads(lake, pipeline(), DAY_AFTER) == expected([reader.records[6]])
     assert writer.position == Position(2, 300)
     assert (writer.state.objects, writer.state.events) == (4, 16)
+    assert (writer.traffic.put.requests, writer.traffic.put.failures) == (4, 0)
+    assert writer.traffic.put.size_bytes == writer.state.size_bytes
+    assert writer.traffic.put.seconds > 0 and writer.state.put_seconds > 0
 
 
 @pytest.mark.faults
