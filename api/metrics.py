@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from prometheus_client import CollectorRegistry, generate_latest
@@ -29,6 +29,9 @@ from sluiceway.infra.metrics import (
 )
 from sluiceway.infra.reporting import Report, gather, read_reports
 from sluiceway.loading.overview import PipelineStatus
+
+if TYPE_CHECKING:
+    from sluiceway.ingestion.limits import IntakeLimits
 
 
 class HttpMetrics:
@@ -130,6 +133,8 @@ class _Counts(Collector):
                     requests.add_metric([code], count)
             yield requests
             yield counter_family("sluiceway_ingest_events_total", counts.get("events", 0))
+        if self._services.intake is not None:
+            yield from _limit_families(self._services.intake)
         if self._services.spool is None:
             return
         stats = self._services.spool.stats
@@ -141,6 +146,23 @@ class _Counts(Collector):
         yield tally_family("sluiceway_spool_sync_seconds", stats.sync_s)
         yield tally_family("sluiceway_spool_group_records", stats.group_records)
         yield tally_family("sluiceway_spool_group_bytes", stats.group_bytes)
+
+
+def _limit_families(intake: "IntakeLimits") -> Iterator[Metric]:
+    """What the rates and marks of this process did."""
+    figures = intake.rates.figures
+    requests = counter_family("sluiceway_ingest_limited_requests_total")
+    requests.add_metric(["passed"], figures.granted - figures.on_own)
+    requests.add_metric(["passed_alone"], figures.on_own)
+    requests.add_metric(["refused"], figures.refused)
+    requests.add_metric(["too_large"], figures.too_large)
+    yield requests
+    asks = counter_family("sluiceway_ingest_limit_asks_total")
+    asks.add_metric(["answered"], figures.asks - figures.failed_asks)
+    asks.add_metric(["failed"], figures.failed_asks)
+    yield asks
+    backlogged = intake.high_water.figures().backlogged
+    yield gauge_family("sluiceway_ingest_backlogged_pipelines", len(backlogged))
 
 
 def pipeline_families(found: Iterable[tuple[Pipeline, PipelineStatus]], now: datetime) -> Iterator[Metric]:

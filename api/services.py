@@ -14,6 +14,7 @@ from sluiceway.infra.keys import SecretKey
 from sluiceway.infra.settings import Settings
 
 if TYPE_CHECKING:
+    from sluiceway.ingestion.limits import IntakeLimits
     from sluiceway.ingestion.spool import SpoolWriter
     from sluiceway.lake.service import Lake
     from sluiceway.live.service import LiveBroker
@@ -30,6 +31,7 @@ class ApiServices:
     key: SecretKey
     clock: Clock = field(default_factory=SystemClock)
     spool: "SpoolWriter | None" = None
+    intake: "IntakeLimits | None" = None
     event_counts: Mapping[str, int] | None = None
     """The event route's answers by code, `accepted` and `events` among them."""
     broker: "LiveBroker | None" = None

@@ -63,6 +63,15 @@ PROCESS_FIGURES = (
     _histogram("http_request_seconds", "Time until the answer begins, streams left out.", _HTTP_S, "route"),
     _counter("ingest_requests", "Answers of the event route, by code.", "code"),
     _counter("ingest_events", "Events accepted."),
+    _counter(
+        "ingest_limited_requests",
+        "Requests that met a rate, by result: passed, passed_alone (the database away), refused, too_large.",
+        "result",
+    ),
+    _counter(
+        "ingest_limit_asks", "Questions to the database about rates, by result: answered, failed.", "result"
+    ),
+    _gauge("ingest_backlogged_pipelines", "Pipelines whose senders wait because too much of theirs does."),
     _counter("spool_records", "Records (accepted requests) written to the spool."),
     _counter("spool_events", "Events written to the spool."),
     _counter("spool_body_bytes", "Bytes of bodies written to the spool, decompressed."),

@@ -77,7 +77,7 @@ def build(
     pages: ASGIApp | None = None
     if "ingest" in parts:
         services.spool = open_spool(settings).writer()
-        intake = open_limits(settings, database, services.spool)
+        intake = services.intake = open_limits(settings, database, services.spool)
         log = traced_log(services.spool)
         events = event_app(settings, log, database, clock=services.clock, intake=intake)
         services.event_counts = events.counts
