@@ -3,10 +3,11 @@
 from datetime import timedelta
 
 import orjson
+import psycopg
 import pytest
 
 from sluiceway.catalog.service import Catalog
-from sluiceway.infra.database import Role
+from sluiceway.infra.database import SERVICE_ROLES, Role
 from sluiceway.ingestion.access import DatabaseLookup
 from sluiceway.ingestion.senders import secrets
 from sluiceway.kit.errors import Unauthenticated
@@ -143,6 +144,16 @@ def test_only_administrators_and_only_their_own(world, admin) -> None:
     answer = other.delete(f"{ADDRESS}/{info['id']}")
     assert (answer.status_code, answer.json()["code"]) == (404, "secret_not_found")
     assert active(world) == ["one"]
+
+
+@pytest.mark.parametrize("role", [r for r in SERVICE_ROLES if r is not Role.APP])
+def test_no_other_role_may_even_read_what_is_sealed(world, admin, role: Role) -> None:
+    admin.post(ADDRESS, json={"value": "one"})
+    with (
+        world.services.database.connect(role) as connection,
+        pytest.raises(psycopg.errors.InsufficientPrivilege),
+    ):
+        connection.execute("SELECT sealed FROM app.pipeline_secrets")
 
 
 def test_an_archived_pipeline_takes_none(world, admin) -> None:
