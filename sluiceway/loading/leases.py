@@ -15,16 +15,21 @@ import threading
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
+from typing import IO
 from uuid import UUID, uuid4
 
 import psycopg
 
 from sluiceway.infra.database import Database, Role
 from sluiceway.infra.trouble import describe
+from sluiceway.ingestion.spool.belonging import lock
 from sluiceway.kit.faults import reach
 from sluiceway.loading import repository
 from sluiceway.loading.repository import Connection, LiveLoader
 
+LOADERS = "loaders"
+"""Folder in a spool's folder with a lock for each loader that reads it."""
 BEAT_S = 1.0
 EXPIRY = timedelta(seconds=5)
 STUCK_S = 60.0
@@ -46,10 +51,13 @@ def owner_of(node: str, pipeline_id: int, loaders: Collection[UUID]) -> UUID | N
 class _Spool:
     """One spool as this loader sees it. `peers`: all that live and read this very folder, itself included.
 
-    `stranger`: one that was first to read another folder under this name.
+    `stranger`: one that was first to read another folder under this name. `folder` and `lock`: where each of
+    them holds a lock of its own, by which the others see at once that its process is gone.
     """
 
     spool_id: str
+    folder: Path | None = None
+    lock: IO[bytes] | None = None
     peers: tuple[UUID, ...] = ()
     stranger: LiveLoader | None = None
     held: set[int] = field(default_factory=set)
@@ -83,16 +91,24 @@ class Membership:
         self._connection: Connection | None = None
         self._failing = False
 
-    def attend(self, node: str, spool_id: str) -> "Leases":
-        """This process reads the spool of `node` from now on."""
+    def attend(self, node: str, spool_id: str, folder: Path | None = None) -> "Leases":
+        """This process reads the spool of `node` from now on. Raises OSError if `folder` cannot be used."""
+        spool = _Spool(spool_id)
+        if folder is not None:
+            spool.folder = folder / LOADERS
+            spool.folder.mkdir(parents=True, exist_ok=True)
+            spool.lock = lock(spool.folder, _lock_name(self.id))
         with self._lock:
-            self._spools[node] = _Spool(spool_id)
+            self._spools[node] = spool
         return Leases(self, node)
 
     def leave(self, node: str) -> None:
         """It reads it no more: its leases are free for others at the next beat."""
         with self._lock:
-            self._spools.pop(node, None)
+            spool = self._spools.pop(node, None)
+        if spool is not None and spool.lock is not None and spool.folder is not None:
+            (spool.folder / _lock_name(self.id)).unlink(missing_ok=True)
+            spool.lock.close()
 
     def run(self, stop: threading.Event) -> None:
         """Beat until `stop`, then say good-bye. Raises nothing for what a database can do."""
@@ -121,7 +137,7 @@ class Membership:
             repository.beat(
                 self._connection, self.id, socket.gethostname(), os.getpid(), spools, self._expiry, now
             )
-            living = repository.live(self._connection, now)
+            living = self._bury(self._connection, repository.live(self._connection, now))
             held = repository.held(self._connection, self.id)
             for node in held.keys() - spools.keys():
                 repository.give_back(self._connection, node, self.id, list(held[node]))
@@ -137,6 +153,24 @@ class Membership:
         except psycopg.Error as error:
             log.info("the leases of this loader will expire by themselves: %s", describe(error))
         self._drop_connection()
+
+    def _bury(self, connection: Connection, living: list[LiveLoader]) -> list[LiveLoader]:
+        """Forget those whose process is gone, though they said a moment ago that they live; the others.
+
+        A process that was killed has no lock any more. So its share need not wait until its word expires,
+        and one that is started again at once finds its own share free.
+        """
+        with self._lock:
+            folders = {(n, s.spool_id): s.folder for n, s in self._spools.items() if s.folder is not None}
+        left: list[LiveLoader] = []
+        for loader in living:
+            places = [folders[spool] for spool in loader.spools.items() if spool in folders]
+            if loader.id == self.id or not any(_is_gone(place, loader.id) for place in places):
+                left.append(loader)
+                continue
+            log.info("the loader on host %s, process %d, is gone: its share is free", loader.host, loader.pid)
+            repository.leave(connection, loader.id)
+        return left
 
     def _learn(
         self, living: list[LiveLoader], before: Mapping[str, set[int]], held: Mapping[str, set[int]]
@@ -157,6 +191,26 @@ class Membership:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _lock_name(loader_id: UUID) -> str:
+    return f"{loader_id}.lock"
+
+
+def _is_gone(folder: Path, loader_id: UUID) -> bool:
+    """Whether a loader has let go of its lock without taking it away, as only a process that died does."""
+    name = _lock_name(loader_id)
+    try:
+        if not (folder / name).exists():
+            return False
+        held = lock(folder, name)
+        if held is None:
+            return False
+        (folder / name).unlink(missing_ok=True)
+        held.close()
+    except OSError:
+        return False
+    return True
 
 
 class Leases:

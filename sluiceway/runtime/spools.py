@@ -115,7 +115,7 @@ class SpoolWork:
         self.book = PipelineBook(database, gate, max_event_bytes=settings.max_event_bytes)
         self.loader = Loader(
             database, self.reader, gate, self.node, self.book, folder=folder,
-            leases=membership.attend(self.node, identity.id),
+            leases=membership.attend(self.node, identity.id, folder),
         )  # fmt: skip
         self._spool = spool
 

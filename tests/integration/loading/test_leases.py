@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import psycopg
@@ -125,6 +126,32 @@ def test_a_dead_loader_s_share_is_taken_over_when_its_time_is_up(fleet: Callable
     # It was not dead but hung: it learns with its next beat what it has lost.
     stand.beat(first)
     assert stand.members[first].held == set()
+
+
+def test_a_process_that_is_gone_is_seen_by_its_lock_at_once(
+    fleet: Callable[[], Fleet], tmp_path: Path
+) -> None:
+    stand = fleet()
+    first, second = (
+        Membership(stand.database, now=lambda: stand.now),
+        Membership(stand.database, now=lambda: stand.now),
+    )
+    for member in (first, second):
+        stand.members[member] = member.attend("n", "one", tmp_path)
+        stand.beat(member)
+    stand.beat(first)
+    stand.settle(first)
+    stand.beat(second)
+    assert stand.settle(second) < set(PIPELINES), "both live"
+    held = first._spools["n"].lock
+    assert held is not None
+    held.close()  # as the system does when a process ends
+    stand.kill(first)
+    stand.beat(second)
+    assert stand.settle(second) == set(PIPELINES)
+    assert [path.name for path in (tmp_path / "loaders").iterdir()] == [f"{second.id}.lock"]
+    second.leave("n")
+    assert list((tmp_path / "loaders").iterdir()) == []
 
 
 def test_a_clean_end_frees_everything_at_once(fleet: Callable[[], Fleet]) -> None:
