@@ -17,12 +17,24 @@ _WORDS = {"ok": "Well", "unknown": "Not known", "warning": "Look at it", "critic
 _PROCESS_WORDS = {"ok": "Running", "warning": "Stopped", "critical": "Silent", "unknown": "Not known"}
 _WIDTH, _HEIGHT = 240.0, 44.0
 
+# What is to come, before the first answer: the web process measures for a moment after its start.
+_WAITING = (
+    "<div class='sw-page' role='status' aria-label='Measuring'>"
+    "<div class='sw-wait' style='height:54px'></div><div class='sw-wait' style='height:94px'></div>"
+    f"<div class='sw-stages'>{'<div class=sw-wait style=height:208px></div>' * 10}</div></div>"
+)
+
 
 def show() -> None:
     """The headline, the way of an event, what to do, every stage, every process; renewed by itself."""
     st.html(f"<style>{_STYLE.read_text()}</style>")
     ui.heading("Health", "Whether events flow, and what to do where they do not.")
+    waiting = st.empty()
+    if not st.session_state.get("health_seen"):
+        waiting.html(_WAITING)
     _now()
+    waiting.empty()
+    st.session_state["health_seen"] = True
 
 
 @st.fragment(run_every="3s")
@@ -104,7 +116,7 @@ def _value(figure: dict[str, Any]) -> str:
     if value is None:
         return "–"
     if unit == "ratio":
-        return f"{value:.0%}" if value >= 0.01 or value == 0 else "< 1%"
+        return f"{value:.0%}" if value >= 0.01 or value == 0 else "&lt; 1%"
     shown = {"per_s": ui.rate, "bytes": ui.size, "seconds": ui.seconds}.get(unit, ui.count)
     return escape(shown(value))
 
