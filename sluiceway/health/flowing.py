@@ -35,7 +35,7 @@ def loading(view: View) -> Stage:
         figure("waiting", "Waiting", None if waiting is None else behind, "bytes"),
         figure("rows", "Rows", view.rate("sluiceway_rows_total"), "per_s"),
         figure("last", "Last commit", last, "seconds"),
-        figure("batch", "Receipt to commit", view.mean("sluiceway_batch_seconds"), "seconds"),
+        figure("batch", "A batch takes", view.mean("sluiceway_batch_seconds"), "seconds"),
     ]
     about = "Events become typed rows and samples, each exactly once."
     return view.stage("loading", "Loading", about, figures, [finding] if finding else [], "rows")
@@ -154,7 +154,7 @@ def gold(view: View) -> Stage:
         )
     figures = [
         figure("lag", "Behind", lag, "seconds"),
-        figure("dirty", "Buckets to refresh", None if found is None else found.dirty_buckets, "count"),
+        figure("dirty", "To refresh", None if found is None else found.dirty_buckets, "count"),
         figure("refresh", "A refresh", view.mean("sluiceway_gold_refresh_seconds"), "seconds"),
         figure("buckets", "Refreshed", view.rate("sluiceway_gold_buckets_total"), "per_s"),
     ]

@@ -41,7 +41,7 @@ def live(view: View) -> Stage:
         )
     figures = [
         figure("clients", "Open streams", clients, "count"),
-        figure("delay", "Commit to stream", delay, "seconds"),
+        figure("delay", "Delay", delay, "seconds"),
         figure("commits", "Commits heard of", view.rate("sluiceway_live_notifications_total"), "per_s"),
     ]
     about = "Dashboards and other systems hear of every commit at once."
