@@ -3,6 +3,7 @@
 `FAULT_SEEDS` says how many seeds are run; each loses power three times on the same spool.
 """
 
+import os
 import random
 import threading
 from pathlib import Path
@@ -142,3 +143,44 @@ def test_the_disk_forgets_what_was_not_synced(tmp_path: Path) -> None:
         found = {record.position for record in read_all(target)}
         lost += len(set(senders.acknowledged) - found)
     assert lost > 0
+
+
+def test_the_lakes_cursor_is_always_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Power goes at each call that `Cursor.save` makes: what is found is the old cursor or the new one."""
+    from sluiceway.lake import writer
+
+    path = tmp_path / "bronze.cursor"
+    old, new = Position(7, 100), Position(8, 200)
+    synced: set[int] = set()
+    calls = 0
+    real_sync, real_replace = os.fsync, Path.replace
+
+    def sync(descriptor: int) -> None:
+        step()
+        real_sync(descriptor)
+        synced.add(os.fstat(descriptor).st_ino)
+
+    def replace(self: Path, target: Path) -> Path:
+        step()
+        assert self.stat().st_ino in synced, "the content is safe before it gets its name"
+        return real_replace(self, target)
+
+    def step() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == cut_at:
+            raise PowerCut
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(Path, "replace", replace)
+    cut_at = 0
+    writer.Cursor(path).save(old, None)
+    whole, calls = calls, 0
+    assert tmp_path.stat().st_ino in synced, "the name is safe before anybody relies on it"
+    for last in range(1, whole + 1):
+        cut_at, calls = last, 0
+        with pytest.raises(PowerCut):
+            writer.Cursor(path).save(new, None)
+        assert writer.Cursor(path).position in (old, new)
+        cut_at = 0
+        writer.Cursor(path).save(old, None)

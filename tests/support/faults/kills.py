@@ -10,7 +10,7 @@ OWNERS = {"spool": "web", "route": "web", "live": "web", "gold": "worker", "outb
 """Whose process a point lies in, by the first part of its name; all others lie in the loader's."""
 OF_LOADER = ("spool.trim_begin", "spool.trimmed")
 SELDOM = ("spool.roll", "spool.trim", "outbox", "gold", "lake", "loader.lease")
-UNREACHED_S = 3.0
+UNREACHED_S = 20.0
 """How long a point is waited for; then the process is killed wherever it is."""
 
 
