@@ -18,12 +18,15 @@ from sluiceway.catalog.errors import InvalidPipeline, PipelineArchived
 from sluiceway.catalog.service import Catalog, State, parse
 from sluiceway.identity.contracts import Caller
 from sluiceway.identity.permissions import Permission
+from sluiceway.ingestion.limits import held_back
 from sluiceway.kit.errors import FieldError
 from sluiceway.loading import jobs
 from sluiceway.loading.overview import PipelineStatus, freshness, statuses
 from sluiceway.warehouse.schema import apply_pipeline as apply_to_warehouse
 
 router = APIRouter(prefix="/v1/pipelines", tags=["pipelines"], route_class=IdempotentRoute)
+
+HELD_BACK_MINUTES = 2
 
 Slug = Annotated[str, Path(max_length=63, examples=["nyc-flights"])]
 Version = Annotated[int | None, Query(ge=1, le=2**31 - 1, description="Absent: the newest.")]
@@ -54,6 +57,9 @@ class Status(BaseModel):
     last_event_time: datetime | None
     verdict: Literal["pass", "warn", "quarantine", "hold"] | None = Field(
         description="What the gate decided about the newest batch."
+    )
+    held_back: int = Field(
+        description=f"Requests told to come again (429, 503) in the last {HELD_BACK_MINUTES} minutes."
     )
 
 
@@ -116,12 +122,18 @@ def list_pipelines(
     with catalog(services, caller) as conn:
         found = Catalog().list(conn, caller.workspace_id)
         known = statuses(conn, caller.workspace_id, now=now)
+        refused = held_back(conn, caller.workspace_id, HELD_BACK_MINUTES)
     wanted = [
         p
         for p in found
         if (p.state == state if state else p.state != "archived") and (after is None or p.slug > after[0])
     ]
-    return page(wanted[: limit + 1], limit, lambda p: _summary(p, known.get(p.id), now), lambda p: (p.slug,))
+    return page(
+        wanted[: limit + 1],
+        limit,
+        lambda p: _summary(p, known.get(p.id), refused.get(p.id, 0), now),
+        lambda p: (p.slug,),
+    )
 
 
 @router.get("/{pipeline}", summary="One pipeline")
@@ -225,7 +237,8 @@ def _set_state(services: Services, caller: Caller, slug: str, state: State) -> P
 def _detail(services: Services, conn: Any, pipeline: Pipeline) -> PipelineDetail:
     now = services.clock.now()
     known = statuses(conn, pipeline.workspace_id, now=now, pipeline_id=pipeline.id)
-    summary = _summary(pipeline, known.get(pipeline.id), now)
+    refused = held_back(conn, pipeline.workspace_id, HELD_BACK_MINUTES)
+    summary = _summary(pipeline, known.get(pipeline.id), refused.get(pipeline.id, 0), now)
     names = PipelineField.model_fields
     return PipelineDetail(
         **summary.model_dump(),
@@ -234,7 +247,9 @@ def _detail(services: Services, conn: Any, pipeline: Pipeline) -> PipelineDetail
     )
 
 
-def _summary(pipeline: Pipeline, status: PipelineStatus | None, now: datetime) -> PipelineSummary:
+def _summary(
+    pipeline: Pipeline, status: PipelineStatus | None, refused: int, now: datetime
+) -> PipelineSummary:
     spec = pipeline.spec
     state = freshness(status, spec.freshness.warn_after, now)
     return PipelineSummary(
@@ -247,14 +262,14 @@ def _summary(pipeline: Pipeline, status: PipelineStatus | None, now: datetime) -
         silver_table=pipeline.silver_table,
         created_at=pipeline.created_at,
         updated_at=pipeline.updated_at,
-        status=_status(status, state),
+        status=_status(status, state, refused),
     )
 
 
-def _status(status: PipelineStatus | None, state: Literal["fresh", "late", "empty"]) -> Status:
+def _status(status: PipelineStatus | None, state: Literal["fresh", "late", "empty"], refused: int) -> Status:
     if status is None:  # made in another transaction just now
         status = PipelineStatus(0, 0, 0, 0, 0, 0, 0, 0.0, None, None, None, None, None, None, None)
     found = asdict(status)
     found["lag_s"], found["verdict"] = found.pop("load_wait_s"), found.pop("last_verdict")
     del found["pipeline_id"]
-    return Status(freshness=state, **found)
+    return Status(freshness=state, held_back=refused, **found)

@@ -24,14 +24,13 @@ REASONS = {
 }
 
 
-def intake_fact(slug: str) -> tuple[str, str]:
-    """Whether senders are held back just now, as a fact for the head of the page."""
-    found = client().get(f"/v1/pipelines/{slug}/intake", minutes=2)
-    held_back = sum(r["requests"] for r in found["refused"] if r["code"] != "batch_exceeds_burst")
+def intake_badge(status: dict[str, Any]) -> str:
+    """Whether senders are held back just now, by a pipeline's status."""
+    held_back = status["held_back"]
     if not held_back:
-        return "Intake", ui.badge("Open", "good")
+        return ui.badge("Open", "good")
     hint = f"{ui.count(held_back)} requests were told to come again in the last 2 minutes"
-    return "Intake", ui.badge("Throttled", "warning", hint)
+    return ui.badge("Throttled", "warning", hint)
 
 
 @st.fragment(run_every="5s")

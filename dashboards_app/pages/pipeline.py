@@ -7,7 +7,7 @@ import streamlit as st
 
 from dashboards_app import ui
 from dashboards_app.client import Problem, client
-from dashboards_app.pages.intake import intake_fact, limits
+from dashboards_app.pages.intake import intake_badge, limits
 from dashboards_app.pages.quality import expectations
 
 
@@ -67,7 +67,7 @@ def _now(slug: str) -> None:
             ui.facts(
                 [
                     ("State", ui.dot(*state)),
-                    intake_fact(slug),
+                    ("Intake", intake_badge(status)),
                     ("Rate", ui.rate(status["rate"])),
                     ("Lag", ui.seconds(status["lag_s"])),
                     ("Last event", escape(ui.ago(status["last_received_at"]))),

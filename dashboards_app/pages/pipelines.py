@@ -7,10 +7,11 @@ import streamlit as st
 
 from dashboards_app import ui
 from dashboards_app.client import client
+from dashboards_app.pages.intake import intake_badge
 
 
 def show() -> None:
-    """Every pipeline with its state, rate, lag, last batch, dead letters and gate."""
+    """Every pipeline with its state, intake, rate, lag, last batch, dead letters and gate."""
     ui.heading("Pipelines", "What comes in, how fast, and whether it can be trusted.")
     _list()
 
@@ -51,6 +52,7 @@ def _row(item: dict[str, Any]) -> None:
     letters = status["open_dead_letters"] + status["held_dead_letters"]
     cells = [
         ("State", ui.dot(*state)),
+        ("Intake", intake_badge(status)),
         ("Rate", ui.rate(status["rate"])),
         ("Lag", ui.seconds(status["lag_s"])),
         ("Last batch", _batch(status)),

@@ -37,6 +37,9 @@ def test_a_pipeline_says_that_it_holds_senders_back(page: Page, platform: Runnin
         "rate_limited",
     ):
         expect(page.get_by_role("tabpanel").filter(has_text="Limit")).to_contain_text(text)
+    page.goto(f"{platform.url}/pipelines")
+    expect(page.locator(".st-key-row-limited")).to_contain_text("Throttled")
+    expect(page.locator(".st-key-row-nyc-flights")).to_contain_text("Open")
 
 
 def test_a_key_is_made_with_a_rate(page: Page, platform: RunningPlatform) -> None:

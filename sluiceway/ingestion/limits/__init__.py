@@ -7,7 +7,7 @@ bodies and events (the event route), fair sharing among what waits (`sluiceway.l
 
 from sluiceway.ingestion.limits.high_water import HighWater, HighWaterFigures, Marks
 from sluiceway.ingestion.limits.limiter import LimiterFigures, RateLimiter
-from sluiceway.ingestion.limits.refusals import RecentRefusals, RefusalBook, recent_refusals
+from sluiceway.ingestion.limits.refusals import RecentRefusals, RefusalBook, held_back, recent_refusals
 from sluiceway.ingestion.limits.service import IntakeLimits, open_limits
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "RateLimiter",
     "RecentRefusals",
     "RefusalBook",
+    "held_back",
     "open_limits",
     "recent_refusals",
 ]

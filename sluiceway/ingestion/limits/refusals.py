@@ -29,6 +29,12 @@ _RECENT = sa.text(
     " GROUP BY code ORDER BY code"
 )
 
+_HELD_BACK = sa.text(
+    "SELECT pipeline_id, sum(requests)::bigint AS requests FROM app.intake_refusals"
+    " WHERE workspace_id = :workspace AND minute > now() - make_interval(mins => :minutes)"
+    " AND code <> 'batch_exceeds_burst' GROUP BY pipeline_id"
+)
+
 Key = tuple[int, int, str]
 """Pipeline, minute since 1970, code."""
 
@@ -106,6 +112,12 @@ def recent_refusals(
         _RECENT, {"workspace": workspace_id, "pipeline": pipeline_id, "minutes": minutes}
     )
     return [RecentRefusals(row.code, row.requests, row.last_minute) for row in rows]
+
+
+def held_back(connection: sa.Connection, workspace_id: int, minutes: int) -> dict[int, int]:
+    """How many requests were told to come again in the last `minutes`, by pipeline; only those with any."""
+    rows = connection.execute(_HELD_BACK, {"workspace": workspace_id, "minutes": minutes})
+    return {row.pipeline_id: row.requests for row in rows}
 
 
 class RefusalKeeper:

@@ -30,6 +30,9 @@ def test_refusals_of_all_processes_are_summed(world) -> None:
         assert book.by_code["rate_limited"] == 3
     found = world.program("read").get("/v1/pipelines/limited/intake?minutes=60").json()
     assert found["requests"] == 6
+    assert admin.get("/v1/pipelines/limited").json()["status"]["held_back"] == 6
+    (listed,) = admin.get("/v1/pipelines").json()["items"]
+    assert listed["status"]["held_back"] == 6
     assert {r["code"]: r["requests"] for r in found["refused"]} == {"rate_limited": 4, "loader_behind": 2}
     assert found["refused"][0]["last_minute"]
 
