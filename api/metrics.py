@@ -135,6 +135,11 @@ class _Counts(Collector):
             yield counter_family("sluiceway_ingest_events_total", counts.get("events", 0))
         if self._services.intake is not None:
             yield from _limit_families(self._services.intake)
+        if self._services.refusals is not None:
+            refused = counter_family("sluiceway_http_refused_total")
+            for code, count in sorted(self._services.refusals.items()):
+                refused.add_metric([code], count)
+            yield refused
         if self._services.spool is None:
             return
         stats = self._services.spool.stats

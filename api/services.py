@@ -34,6 +34,8 @@ class ApiServices:
     intake: "IntakeLimits | None" = None
     event_counts: Mapping[str, int] | None = None
     """The event route's answers by code, `accepted` and `events` among them."""
+    refusals: Mapping[str, int] | None = None
+    """What was turned away before any route saw it, by code."""
     broker: "LiveBroker | None" = None
     lake: "Lake | None" = None
     gate: "Callable[[], Gate] | None" = None

@@ -61,6 +61,7 @@ def _histogram(name: str, meaning: str, buckets: tuple[float, ...], *labels: str
 PROCESS_FIGURES = (
     _counter("http_requests", "Answered requests, the event route's left out.", "method", "route", "status"),
     _histogram("http_request_seconds", "Time until the answer begins, streams left out.", _HTTP_S, "route"),
+    _counter("http_refused", "Requests turned away before any route saw them, by code.", "code"),
     _counter("ingest_requests", "Answers of the event route, by code.", "code"),
     _counter("ingest_events", "Events accepted."),
     _counter(

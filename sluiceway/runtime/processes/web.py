@@ -96,7 +96,9 @@ def build(
     route = None if events is None else traced_route(events)
     app = create_app(services, parts, events=route, pages=pages, lifespans=lifespans)
     # A traced request goes the ordinary way: what it costs is no longer the question.
-    return app, services, protocol_for(events if telemetry.active() is None else None)
+    protocol = protocol_for(events if telemetry.active() is None else None)
+    services.refusals = protocol.watch.refusals
+    return app, services, protocol
 
 
 def main(settings: Settings, parts: frozenset[Part] = ALL_PARTS) -> int:

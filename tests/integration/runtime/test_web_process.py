@@ -100,7 +100,13 @@ def test_it_serves_everything_on_one_port_and_stops_with_streams_open(web: Web) 
         page = client.get("/pipelines")
         assert page.status_code == 200 and "<title>Streamlit</title>" in page.text
         assert "sha256-" in page.headers["content-security-policy"]
+        with socket.create_connection(("127.0.0.1", httpx.URL(web.address).port or 0), timeout=60) as odd:
+            odd.sendall(b"this is not HTTP\r\n\r\n")
+            assert odd.recv(100).startswith(b"HTTP/1.1 400")
         figures = client.get("/metrics").text
+        assert (
+            'sluiceway_http_refused_total{code="malformed_request",node="test",process="web"} 1.0' in figures
+        )
         assert 'sluiceway_ingest_requests_total{code="accepted",node="test",process="web"} 1.0' in figures
         assert 'sluiceway_spool_records_total{node="test",process="web"} 1.0' in figures
         with client.stream("GET", "/v1/live", headers=key) as stream:
