@@ -13,6 +13,7 @@ from types import TracebackType
 
 from sluiceway.ingestion.contracts import Extent, Position, Scan, SpoolRecord
 from sluiceway.ingestion.spool import records, segments
+from sluiceway.ingestion.spool.directory import STRETCH_BYTES, Directory
 from sluiceway.ingestion.spool.doorbell import Ear
 
 log = logging.getLogger("sluiceway.spool")
@@ -45,8 +46,9 @@ class _Run:
 class SpoolReader:
     """Reads the spool in `folder`, which need not exist yet. Any thread may call `read` and `scan`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, stretch_bytes: int = STRETCH_BYTES) -> None:
         self.folder = folder
+        self._directory = Directory(stretch_bytes)
         self._lock = Lock()
         self._ear: Ear | None = None
         self._open: dict[int, _Segment] = {}
@@ -73,7 +75,7 @@ class SpoolReader:
         found: list[SpoolRecord] = []
         budget = max(1, max_bytes)
         with self._lock:
-            for run in self._runs(start, budget):
+            for run in self._runs(start, budget, pipelines):
                 ends_here = end is not None and run.end > end
                 for head in run.heads:
                     if pipelines is not None and head.pipeline_id not in pipelines:
@@ -150,8 +152,11 @@ class SpoolReader:
                 found.marker = segments.read_marker(head)
         return found
 
-    def _runs(self, start: Position, budget: int) -> Iterator[_Run]:
-        """What can be read from `start` on, segment by segment, to the end of the log."""
+    def _runs(self, start: Position, budget: int, pipelines: Container[int] | None = None) -> Iterator[_Run]:
+        """What can be read from `start` on, segment by segment, to the end of the log.
+
+        With `pipelines` others' records may be missing from the runs.
+        """
         want = max(_LEAST_BYTES, min(budget, READ_BYTES))
         at = start
         while True:
@@ -165,14 +170,21 @@ class SpoolReader:
                 segment = self._segment(number)
             except FileNotFoundError:
                 continue  # trimmed between the two looks
-            done = yield from self._segment_runs(segment, at.offset, want, sealed=number != present[-1])
+            sealed = number != present[-1]
+            done = yield from self._segment_runs(segment, at.offset, want, pipelines, sealed=sealed)
             if not done:
                 return
             at = Position(number + 1, 0)
             yield _Run(number, 0, b"", [], at)
 
     def _segment_runs(
-        self, segment: _Segment, begin: int, want: int, *, sealed: bool
+        self,
+        segment: _Segment,
+        begin: int,
+        want: int,
+        pipelines: Container[int] | None,
+        *,
+        sealed: bool,
     ) -> Generator[_Run, None, bool]:
         """The runs of one segment; returns whether it is done (no more will ever come from it)."""
         number, size = segment.number, os.fstat(segment.file).st_size
@@ -182,8 +194,16 @@ class SpoolReader:
                 self._report(number, 0, size)
             return sealed
         while offset < size:
-            run, good = self._run(segment, segment.marker, offset, size, want)
+            found = None if pipelines is None else self._known_run(segment, offset, pipelines)
+            if found is not None:
+                offset = found.end.offset
+                yield found
+                continue
+            begin, room = offset, want if pipelines is None else self._directory.room(offset)
+            run, good = self._run(segment, segment.marker, offset, size, room)
             offset = run.end.offset
+            if pipelines is not None and good and run.heads and begin + room <= size:
+                self._directory.remember(number, begin, offset, run.heads)
             yield run
             if not good:
                 skipped = self._skip(segment, segment.marker, offset, size, sealed=sealed)
@@ -193,16 +213,37 @@ class SpoolReader:
                 yield _Run(number, offset, b"", [], Position(number, offset))
         return sealed
 
+    def _known_run(self, segment: _Segment, offset: int, pipelines: Container[int]) -> _Run | None:
+        """The wanted records of a stretch that was walked before, from `offset` on; None if it was not."""
+        known = self._directory.find(segment.number, offset)
+        if known is None:
+            return None
+        end = Position(segment.number, known.end)
+        wanted = known.of(pipelines, offset)
+        if not wanted:
+            return _Run(segment.number, offset, b"", [], end)
+        first, last = wanted[0][0], wanted[-1][0] + wanted[-1][1]
+        data = os.pread(segment.file, last - first, first)
+        heads = [records.Head(at - first, size, 0, pipeline_id, 0) for at, size, pipeline_id in wanted]
+        if len(data) < last - first or not all(records.is_valid(data, h.at, h.size) for h in heads):
+            self._directory.forget(segment.number, offset)  # damaged since: the walk will say where
+            return None
+        return _Run(segment.number, first, data, heads, end)
+
     def _run(self, segment: _Segment, marker: bytes, offset: int, size: int, want: int) -> tuple[_Run, bool]:
         """Undamaged records from `offset` on, and False if no whole record follows them."""
         data = os.pread(segment.file, min(size - offset, want), offset)
         heads, used, missing = records.walk(data, marker)
-        if not heads and missing is not None and missing <= size - offset:
+        while not heads and missing is not None and len(data) < missing <= size - offset:
+            before = len(data)
             data = os.pread(segment.file, missing, offset)  # one record that is larger than a piece
+            if len(data) <= before:
+                break
             heads, used, missing = records.walk(data, marker)
-            good = bool(heads)
-        else:
-            good = used == len(data) or (missing is not None and offset + used + missing <= size)
+        # Whole, or what follows is whole behind what was read; a run without a record gets nobody further.
+        good = bool(heads) and (
+            used == len(data) or (missing is not None and offset + used + missing <= size)
+        )
         end = offset + used
         return _Run(segment.number, offset, data, heads, Position(segment.number, end)), good
 

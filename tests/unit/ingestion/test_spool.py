@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import random
 import threading
 import time
 from pathlib import Path
@@ -161,6 +162,52 @@ def test_a_scan_tells_of_every_record_that_damage_left(
             left = [(1 + i % 2, body_of(i)) for i in (0, 1, 3, 4, 5)]
             assert sorted(told) == sorted(left)
             assert reader.corrupt_records == 1, "read and scan pass the same damage and count it once"
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_what_was_walked_before_is_read_the_same(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
+    chance = random.Random(seed)
+    folder = tmp_path_factory.mktemp("spool")
+    with (
+        SpoolWriter(folder, segment_bytes=4000) as writer,
+        SpoolReader(folder, stretch_bytes=chance.choice([200, 512, 2000])) as reader,
+    ):
+        kept: list[SpoolRecord] = []
+        for _ in range(4):
+            for i in range(chance.randint(1, 25)):
+                put(writer, body_of(i) * chance.choice([1, 1, 1, 30]), pipeline_id=chance.randint(1, 4))
+            kept = drain(reader)
+            for _ in range(12):
+                wanted = set(chance.sample(range(1, 5), chance.randint(1, 3)))
+                begin, end = (
+                    sorted(chance.sample(kept, 2), key=lambda r: r.position) if kept[1:] else kept * 2
+                )
+                expected = [
+                    r for r in kept if r.pipeline_id in wanted and begin.position <= r.position < end.position
+                ]
+                found = reader.read(begin.position, 1 << 20, pipelines=wanted, end=end.position)
+                assert found == expected
+                assert reader.read(begin.position, 1, pipelines=wanted, end=end.position) == expected[:1]
+        assert reader.corrupt_records == 0
+
+
+def test_damage_after_a_walk_is_found_and_costs_only_what_it_hits(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL)
+    with SpoolWriter(tmp_path) as writer:
+        positions = [put(writer, body_of(i), pipeline_id=1 + i % 2) for i in range(40)]
+    path = path_of(tmp_path, positions[0].segment)
+    with SpoolReader(tmp_path, stretch_bytes=512) as reader:
+        before = reader.read(START, 1 << 20, pipelines={1})
+        assert len(before) == 20
+        damaged = bytearray(path.read_bytes())
+        damaged[positions[6].offset + 20] ^= 4
+        path.write_bytes(damaged)
+        after = reader.read(START, 1 << 20, pipelines={1})
+        assert bodies(after) == [body_of(i) for i in range(0, 40, 2) if i != 6]
+        assert reader.corrupt_records == 1
 
 
 def test_a_damaged_segment_header_costs_no_record(tmp_path: Path) -> None:
