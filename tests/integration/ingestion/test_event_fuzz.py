@@ -61,6 +61,12 @@ def way() -> str:
     return "plain"
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that is busy with other tests is no database that is away."""
+    monkeypatch.setattr("sluiceway.ingestion.access.ASK_S", 60.0)
+
+
 @pytest.mark.timeout(0 if CASES > 1000 else 180)
 def test_generated_requests(
     running, database: Database, settings: Settings, secret_key: SecretKey, capsys: pytest.CaptureFixture[str]
