@@ -1,10 +1,11 @@
 """`dedupe_window`: what de-duplication costs as its window fills: 0, 10 million and 100 million known ids.
 
 Each fill is loaded with random ids (UUIDv4), whose places in the index are anywhere, and with ids that grow
-with time (UUIDv7). The known ids lie in the leaf that the load writes to, the worst case. Its index is
-built with the share of free space that random inserts leave behind. Of the events that are loaded every
-tenth was sent before. Limit: the same load into an empty window. Peer: the same events as COPY into a staging
-table and INSERT … ON CONFLICT DO NOTHING into one table with a unique index and the same fill, and no more.
+with time (UUIDv7). The known ids are spread over the past week, which is the window; their index is built
+with the share of free space that random inserts leave behind. Of the events that are loaded every tenth was
+sent before. Measuring begins when the loader's filter of known ids is made; how long that took is told.
+Limit: the same load into an empty window. Peer: the same events as COPY into a staging table and
+INSERT … ON CONFLICT DO NOTHING into one table with a unique index and the same fill, and no more.
 
 `DEDUPE_FILLS` and `DEDUPE_KINDS` choose others (`DEDUPE_FILLS=0,1000000 make bench BENCH=dedupe_window`). A
 hundred million ids take some 20 GB of disk, and minutes to be made.
@@ -19,7 +20,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -36,12 +37,13 @@ from sluiceway.loading.book import PipelineBook
 from sluiceway.loading.service import Loader
 from sluiceway.migrations import migrate
 from sluiceway.quality.contracts import NoGate
-from sluiceway.warehouse.schema import EVENT_KEYS, apply_pipeline, ensure_partitions, partition_of
+from sluiceway.warehouse.schema import EVENT_KEYS, apply_pipeline, ensure_partitions
 
 FILLS = tuple(int(n) for n in os.environ.get("DEDUPE_FILLS", "0,10000000,100000000").split(","))
 KINDS = tuple(os.environ.get("DEDUPE_KINDS", "random,ordered").split(","))
 EVENTS = int(os.environ.get("DEDUPE_EVENTS", "200000"))  # a round
 ROUNDS = int(os.environ.get("DEDUPE_ROUNDS", "3"))
+WARM_UP = 250_000  # enough for the loader to want a filter of known ids
 AGAIN = 10  # every tenth event was sent before
 BODY_EVENTS = 5_000
 PEER_ROWS = 25_000  # about what a batch of the loader holds
@@ -58,32 +60,40 @@ fields:
   - {name: note, type: string}
 """
 # Version 7 by hand: the milliseconds are spread over the past week.
+# Version 7 by hand: the milliseconds at which the id was seen, then random bits.
 IDS = {
     "random": "gen_random_uuid()::text",
-    "ordered": "encode(substring(int8send((extract(epoch FROM now()) * 1000)::bigint - 604800000"
-    " + n * 604800000 / {total}) FROM 3)"
+    "ordered": "encode(substring(int8send((extract(epoch FROM seen_at) * 1000)::bigint) FROM 3)"
     " || substring(uuid_send(gen_random_uuid()) FROM 7), 'hex')::uuid::text",
 }
+WINDOW = timedelta(days=7)
 
 
-def fill(connection: "psycopg.Connection[Any]", leaf: str, total: int, kind: str) -> None:
-    """`total` ids in the leaf, its unique index made anew behind them."""
-    (index,) = connection.execute(
-        "SELECT indexrelid::regclass::text FROM pg_index WHERE indrelid = %s::regclass", (f"silver.{leaf}",)
-    ).fetchone() or ("",)
-    connection.execute(f"DROP INDEX {index}")
+def fill(
+    connection: "psycopg.Connection[Any]", leaves: list[str], total: int, kind: str, now: datetime
+) -> None:
+    """`total` ids, evenly over the week before now; the leaves' unique indexes are made anew behind them."""
+    definitions = connection.execute(
+        "SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid), indrelid::regclass::text"
+        " FROM pg_index WHERE indrelid = ANY(%s::regclass[])",
+        ([f"silver.{leaf}" for leaf in leaves],),
+    ).fetchall()
+    for index, _, _ in definitions:
+        connection.execute(f"DROP INDEX {index}")
     for begin in range(0, total, FILL_PIECE):
+        end = min(total, begin + FILL_PIECE)
         connection.execute(
-            f"INSERT INTO silver.{leaf} (workspace_id, pipeline_id, event_id, seen_at)"
-            f" SELECT 1, 1, {IDS[kind].format(total=max(1, total))}, now()"
-            f" FROM generate_series({begin}::bigint, {min(total, begin + FILL_PIECE) - 1}::bigint) n"
+            "INSERT INTO silver.event_keys (workspace_id, pipeline_id, event_id, seen_at)"
+            f" SELECT 1, 1, {IDS[kind]}, seen_at FROM ("
+            f"SELECT %s::timestamptz - interval '7 days' * (1 - n::float8 / {total}) AS seen_at"
+            f" FROM generate_series({begin}::bigint, {end - 1}::bigint) n) s",
+            (now,),
         )
     connection.execute("SET maintenance_work_mem = '1GB'")
-    connection.execute(
-        f"CREATE UNIQUE INDEX {index.split('.')[-1]} ON silver.{leaf} (pipeline_id, event_id)"
-        f" WITH (fillfactor = {STEADY_FILL if kind == 'random' else 90})"
-    )
-    connection.execute(f"VACUUM ANALYZE silver.{leaf}")
+    for _, definition, leaf in definitions:
+        share = STEADY_FILL if kind == "random" else 90
+        connection.execute(f"{definition} WITH (fillfactor = {share})")
+        connection.execute(f"VACUUM ANALYZE {leaf}")
 
 
 class Source:
@@ -116,15 +126,17 @@ class Source:
             ]  # fmt: skip
 
 
-def load_ours(database: Database, spool: Path, source: Source) -> list[float]:
-    """Events a second of each round through spool reader, transform and warehouse."""
+def load_ours(database: Database, spool: Path, source: Source) -> tuple[list[float], float]:
+    """Events a second of each round through spool reader, transform and warehouse; and in how many seconds
+    the filter of known ids was made."""
     book = PipelineBook(database, NoGate())
     reader = SpoolReader(spool)
     loader = Loader(database, reader, NoGate(), "bench", book)
-    rates = []
+    rates: list[float] = []
+    made_s = 0.0
     with SpoolWriter(spool) as writer:
         for round_ in range(ROUNDS + 1):
-            events = EVENTS if round_ else EVENTS // 4  # the first one warms up
+            events = EVENTS if round_ else WARM_UP
             for body in source.bodies(events):
                 writer.append_now(
                     workspace_id=1, pipeline_id=1, form=Form.NDJSON, events=len(body), headers={},
@@ -134,16 +146,27 @@ def load_ours(database: Database, spool: Path, source: Source) -> list[float]:
             while loader.step():
                 pass
             rates.append(events / (time.perf_counter() - began))
+            if round_ == 0:
+                began = time.perf_counter()
+                loader._warehouse.known.wait()
+                made_s = time.perf_counter() - began
     loader.close()
     reader.close()
-    return rates[1:]
+    return rates[1:], made_s
 
 
-def load_peer(database: Database, leaf: str, source: Source) -> list[float]:
+def load_peer(database: Database, source: Source, total: int, kind: str) -> list[float]:
     """Events a second of each round: COPY to a staging table, then INSERT … ON CONFLICT DO NOTHING."""
     rates = []
     with database.connect(Role.OWNER) as connection:
-        # The same filled index guards the peer's table: one table with a unique key.
+        # One table for the ids, with one unique key; ours go first, to leave the disk to it.
+        connection.execute('CREATE TABLE peer_keys (event_id text COLLATE "C")')
+        connection.execute("INSERT INTO peer_keys SELECT event_id FROM silver.event_keys")
+        connection.execute("TRUNCATE silver.event_keys")
+        connection.commit()
+        connection.execute("SET maintenance_work_mem = '1GB'")
+        share = STEADY_FILL if kind == "random" and total else 90
+        connection.execute(f"CREATE UNIQUE INDEX ON peer_keys (event_id) WITH (fillfactor = {share})")
         connection.execute("CREATE TABLE peer (LIKE silver.orders INCLUDING DEFAULTS)")
         connection.execute(
             "CREATE TEMP TABLE staging (event_id text, at timestamptz, country text, shop bigint,"
@@ -151,7 +174,7 @@ def load_peer(database: Database, leaf: str, source: Source) -> list[float]:
         )
         connection.commit()
         for round_ in range(ROUNDS + 1):
-            events = EVENTS if round_ else EVENTS // 4
+            events = EVENTS if round_ else WARM_UP
             rows = [event for body in source.bodies(events) for event in body]
             pieces = [_csv(rows[begin : begin + PEER_ROWS]) for begin in range(0, len(rows), PEER_ROWS)]
             began = time.perf_counter()
@@ -162,8 +185,7 @@ def load_peer(database: Database, leaf: str, source: Source) -> list[float]:
                 ):
                     copy.write(piece)
                 connection.execute(
-                    f"WITH fresh AS (INSERT INTO silver.{leaf} (workspace_id, pipeline_id, event_id, seen_at)"
-                    " SELECT DISTINCT ON (event_id) 1, 1, event_id, now() FROM staging"
+                    "WITH fresh AS (INSERT INTO peer_keys SELECT DISTINCT event_id FROM staging"
                     " ON CONFLICT DO NOTHING RETURNING event_id)"
                     " INSERT INTO peer (workspace_id, seq, event_id, event_time, received_at, batch_id,"
                     " position, country, shop, amount, items, note)"
@@ -194,29 +216,34 @@ def measure(kind: str, total: int) -> dict[str, float]:
         migrate(database, key)
         apply_pipeline(database, 1, PIPELINE)
         now = datetime.now(UTC)
-        ensure_partitions(database, EVENT_KEYS, [now], "week")
-        leaf = partition_of(EVENT_KEYS, now, "week").name
+        leaves = sorted(ensure_partitions(database, EVENT_KEYS, [now, now - WINDOW], "week"))
         with database.connect(Role.OWNER, autocommit=True) as connection:
             if total:
-                fill(connection, leaf, total, kind)
+                fill(connection, leaves, total, kind, now)
             connection.execute("CHECKPOINT")
-            row = connection.execute("SELECT pg_total_relation_size(%s)", (f"silver.{leaf}",)).fetchone()
+            size = sum(_size(connection, leaf) for leaf in leaves)
         source = Source(kind)
         before = _wal_bytes(database)
-        ours = load_ours(database, folder / "spool", source)
-        wal = (_wal_bytes(database) - before) / (EVENTS * ROUNDS + EVENTS // 4)
+        ours, made_s = load_ours(database, folder / "spool", source)
+        wal = (_wal_bytes(database) - before) / (EVENTS * ROUNDS + WARM_UP)
         with database.connect(Role.OWNER) as connection:
             expected = connection.execute(
                 "SELECT count(*), count(DISTINCT event_id) FROM silver.orders"
             ).fetchone()
         assert expected is not None and expected[0] == expected[1] == len(source._given), expected
-        peer = load_peer(database, leaf, source)
+        peer = load_peer(database, source, total, kind)
         database.dispose()
-        size = (row[0] if row else 0) / 1e9
-        return {"ours": median(ours), "peer": median(peer), "gb": size, "wal": wal}
+        return {
+            "ours": median(ours), "peer": median(peer), "gb": size / 1e9, "wal": wal, "filter_s": made_s,
+        }  # fmt: skip
     finally:
         server.stop()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _size(connection: "psycopg.Connection[Any]", leaf: str) -> int:
+    row = connection.execute("SELECT pg_total_relation_size(%s)", (f"silver.{leaf}",)).fetchone()
+    return int(row[0]) if row else 0
 
 
 def _wal_bytes(database: Database) -> int:
@@ -235,7 +262,8 @@ def run() -> dict[str, Any]:
         of = rates["ours"] / found[name, empty]["ours"]
         parts.append(
             f"{name}, {total:,} ids ({rates['gb']:.1f} GB): {rates['ours']:,.0f} ({of:.2f} of {empty:,};"
-            f" {rates['wal']:,.0f} B of WAL an event), peer {rates['peer']:,.0f}"
+            f" {rates['wal']:,.0f} B of WAL an event, filter in {rates['filter_s']:.1f} s),"
+            f" peer {rates['peer']:,.0f}"
         )
     return {
         "ours": round(found[kind, most]["ours"]),

@@ -17,7 +17,7 @@ from psycopg import sql
 
 from sluiceway.catalog.contracts import Pipeline
 from sluiceway.transforms.contracts import Rejected
-from sluiceway.warehouse import letters
+from sluiceway.warehouse import letters, repository
 from sluiceway.warehouse.contracts import PreparedBatch, Span
 from sluiceway.warehouse.repository import Connection
 
@@ -111,13 +111,14 @@ def remove(
     connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(_REPLACED)))
     if len(old):
         _remove_rows(connection, pipeline, old)
+    days = repository.days_between(span.begin, span.end + timedelta(days=7))
     # No row elsewhere has these ids, so a key of any time is this day's, or was left by a row that is lost.
     connection.execute(
         sql.SQL(
             "DELETE FROM silver.event_keys k USING {} r WHERE k.pipeline_id = %s AND k.event_id = r.event_id"
-            " AND k.seen_at >= date_trunc('week', %s::timestamptz) AND k.seen_at < %s"
+            " AND k.day = ANY(%s::date[]) AND k.seen_at >= %s::date AND k.seen_at < %s::date + 1"
         ).format(sql.Identifier(_REPLACED)),
-        (pipeline.id, span.begin, span.end + timedelta(days=7)),
+        (pipeline.id, days, days[0], days[-1]),
     )
 
 

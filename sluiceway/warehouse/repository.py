@@ -5,7 +5,7 @@ Every statement runs inside the caller's transaction, whose workspace is set by 
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import orjson
@@ -88,29 +88,46 @@ def find_state(connection: Connection, pipeline_id: int, node: str | None) -> Lo
     return LoadState(row[0], None if row[1] is None else Position(row[1], row[2]))
 
 
-def find_known_ids(connection: Connection, pipeline_id: int, ids: Sequence[str], since: datetime) -> set[str]:
-    """Those of `ids` that silver has had since the beginning of the week that `since` lies in."""
+def find_known_ids(
+    connection: Connection, pipeline_id: int, ids: Sequence[str], since: datetime, until: datetime
+) -> set[str]:
+    """Those of `ids` that silver has had from the week that `since` lies in to that of `until`."""
     # Not prepared, here and below: a plan kept from when the leaf was small would read it whole for ever.
     joined = _SEPARATOR.join(ids)
     # psycopg quotes the items of a list one by one: 6 µs each, as much as all else that is done for an event.
     together = joined.count(_SEPARATOR) == len(ids) - 1
     wanted = "string_to_array(%s, E'\\x1f')" if together else "%s"
+    # A day at a time: asked for all days at once, PostgreSQL goes through days times ids.
     rows = connection.execute(
-        f"SELECT event_id FROM silver.event_keys WHERE pipeline_id = %s AND event_id = ANY({wanted})"  # noqa: S608
-        " AND seen_at >= date_trunc('week', %s::timestamptz)",
-        (pipeline_id, joined if together else ids, since),
+        "SELECT found.event_id FROM unnest(%s::date[]) AS d (day) CROSS JOIN LATERAL ("  # noqa: S608
+        " SELECT event_id FROM silver.event_keys k"
+        f" WHERE k.pipeline_id = %s AND k.day = d.day AND k.event_id = ANY({wanted})"
+        " AND k.seen_at >= d.day AND k.seen_at < d.day + 1) found",
+        (days_between(since, until), pipeline_id, joined if together else ids),
         prepare=False,
     )
     return {row[0] for row in rows.fetchall()}
 
 
-def find_newest_id(connection: Connection, pipeline_id: int, least: str, since: datetime) -> str | None:
+def days_between(since: datetime, until: datetime) -> list[date]:
+    """The days (UTC) of the ISO weeks from that of `since` to that of `until`, both with them."""
+    first, last = since.astimezone(UTC).date(), until.astimezone(UTC).date()
+    first -= timedelta(days=first.weekday())
+    last += timedelta(days=6 - last.weekday())
+    return [first + timedelta(days=n) for n in range((last - first).days + 1)]
+
+
+def find_newest_id(
+    connection: Connection, pipeline_id: int, least: str, since: datetime, until: datetime
+) -> str | None:
     """The greatest id (by its bytes) that `find_known_ids` could find, unless all are below `least`."""
     # Without `least` a leaf that has no statistics yet would be read as a whole and sorted.
     row = connection.execute(
-        "SELECT max(event_id) FROM silver.event_keys WHERE pipeline_id = %s AND event_id >= %s"
-        " AND seen_at >= date_trunc('week', %s::timestamptz)",
-        (pipeline_id, least, since),
+        "SELECT max(found) FROM unnest(%s::date[]) AS d (day) CROSS JOIN LATERAL ("
+        " SELECT max(event_id) AS found FROM silver.event_keys k"
+        " WHERE pipeline_id = %s AND k.day = d.day AND event_id >= %s"
+        " AND seen_at >= d.day AND seen_at < d.day + 1) n",
+        (days_between(since, until), pipeline_id, least),
         prepare=False,
     ).fetchone()
     return None if row is None else row[0]

@@ -162,12 +162,13 @@ def _create_partition(connection: psycopg.Connection[Any], parent: str, partitio
     leaf = _silver(partition.name)
     # Made apart and attached, a partition asks the parent for a lock that loads and reads can share.
     connection.execute(
-        sql.SQL("CREATE TABLE {} (LIKE {} INCLUDING DEFAULTS INCLUDING CONSTRAINTS)").format(
-            leaf, _silver(parent)
-        )
+        sql.SQL(
+            "CREATE TABLE {} (LIKE {} INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING GENERATED)"
+        ).format(leaf, _silver(parent))
     )
     if parent == EVENT_KEYS:
-        connection.execute(sql.SQL("CREATE UNIQUE INDEX ON {} (pipeline_id, event_id)").format(leaf))
+        # The day before the id: random ids then touch the pages of their day, not those of the whole window.
+        connection.execute(sql.SQL("CREATE UNIQUE INDEX ON {} (pipeline_id, day, event_id)").format(leaf))
     connection.execute(
         sql.SQL("ALTER TABLE {} ATTACH PARTITION {} FOR VALUES FROM ({}) TO ({})").format(
             _silver(parent),

@@ -237,9 +237,7 @@ class Warehouse:
         if mapped > 1 and rows["event_id"].n_unique() < mapped:
             rows = rows.unique(subset="event_id", keep="first", maintain_order=True)
         if len(rows):
-            since = EPOCH + timedelta(microseconds=min(batch.arrivals.received_us))
-            window = batch.pipeline.spec.dedupe.window
-            known = self._known_ids(connection, batch.pipeline, rows["event_id"], since - window, last_seq)
+            known = self._known_ids(connection, batch, rows["event_id"], last_seq)
             if known:
                 rows = rows.filter(~pl.col("event_id").is_in(list(known)))
         duplicates = mapped - len(rows)
@@ -253,20 +251,23 @@ class Warehouse:
         return Judged(kept, verdict, [*rejected, *failed], duplicates)
 
     def _known_ids(
-        self, connection: Connection, pipeline: Pipeline, ids: pl.Series, since: datetime, last_seq: int
+        self, connection: Connection, batch: PreparedBatch, ids: pl.Series, last_seq: int
     ) -> set[str]:
         """Which of `ids` silver has had. Ids that grow with time are beyond all known ones: not looked up,
         nor are those that the filter of known ids, where there is one, has never seen."""
+        pipeline, window = batch.pipeline, batch.pipeline.spec.dedupe.window
+        since = EPOCH + timedelta(microseconds=min(batch.arrivals.received_us)) - window
+        until = EPOCH + timedelta(microseconds=max(batch.arrivals.received_us)) + window
         if len(ids) > _FEW:
             suspects = self.known.suspects(connection, pipeline, ids, since, last_seq)
             if suspects is None:
-                newest = repository.find_newest_id(connection, pipeline.id, str(ids.min()), since)
+                newest = repository.find_newest_id(connection, pipeline.id, str(ids.min()), since, until)
                 suspects = ids.clear() if newest is None else ids.filter(ids <= newest)
                 self.known.looked_up(pipeline, len(suspects), since)
             ids = suspects
         if ids.is_empty():
             return set()
-        return repository.find_known_ids(connection, pipeline.id, ids.to_list(), since)
+        return repository.find_known_ids(connection, pipeline.id, ids.to_list(), since, until)
 
     def judge_ahead(self, batch: PreparedBatch) -> PreparedBatch:
         """The batch with the gate's verdict on all of its rows, asked while there is time."""

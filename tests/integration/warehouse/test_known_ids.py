@@ -28,9 +28,11 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[set[str]]:
     found: list[set[str]] = []
     real = repository.find_known_ids
 
-    def listen(connection: Connection, pipeline_id: int, ids: Sequence[str], since: datetime) -> set[str]:
+    def listen(
+        connection: Connection, pipeline_id: int, ids: Sequence[str], since: datetime, until: datetime
+    ) -> set[str]:
         found.append(set(ids))
-        return real(connection, pipeline_id, ids, since)
+        return real(connection, pipeline_id, ids, since, until)
 
     monkeypatch.setattr(repository, "find_known_ids", listen)
     return found
@@ -105,6 +107,16 @@ def test_an_older_batch_asks_the_database(database: Database, asked: list[set[st
     assert one.load(old, NOW - timedelta(days=20)).rows == 10
     assert one.load(old, NOW - timedelta(days=19)).duplicates == 10
     assert [f"o-{100}" in looked_up for looked_up in asked][-1]
+
+
+def test_the_window_is_rounded_up_to_weeks_both_ways(database: Database) -> None:
+    one = Loader(database, ORDERS + "dedupe: {window: 1d}\n")
+    monday, friday = datetime(2026, 11, 16, 1, tzinfo=UTC), datetime(2026, 11, 20, 1, tzinfo=UTC)
+    old = [order(number, at="2026-10-01T00:00:00Z") for number in range(200)]
+    assert one.load(old[:50], friday).rows == 50
+    assert one.load(old[:150], monday).duplicates == 50
+    assert one.load(old, friday).duplicates == 150
+    assert one.load(old, friday + timedelta(days=14)).rows == 200
 
 
 def test_a_database_that_was_put_back_is_asked_again(database: Database) -> None:
