@@ -2,6 +2,7 @@
 
 import random
 import shutil
+import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +25,6 @@ from tests.support.faults.checking import Verdict, check_everything
 from tests.support.faults.clients import Consumer, Ledger, MakeEvent, Sender, order_event
 from tests.support.faults.stage import PATIENCE_S, PING, Child, Stage, wait_until
 from tests.support.loading import ORDERS, query
-from tests.support.platform import free_port
 
 PROCESSES = ("web", "loader", "worker")
 LEAST_EVENTS = 150
@@ -43,7 +43,12 @@ class World:
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self.stage, self.database, self.home = stage, database, home
-        self.port = free_port()
+        # Bound for as long as the world lives, and never listening: while the web process is dead no other
+        # program can be given the port.
+        self._place = socket.socket()
+        self._place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._place.bind(("127.0.0.1", 0))
+        self.port: int = self._place.getsockname()[1]
         self.environment = {
             "SLUICEWAY_HOME": str(home),
             "SLUICEWAY_DATABASE_URL": url,
@@ -143,6 +148,7 @@ class World:
         for child in self.children.values():
             if child.alive:
                 child.kill()
+        self._place.close()
 
     def _is_loaded(self, ledger: Ledger) -> bool:
         found = query(self.database, 'SELECT segment, "offset" FROM app.spool_positions')
