@@ -5,9 +5,11 @@ input and answers on standard output, one JSON object a line; whatever it starte
 a child does (`acting`), who gives the orders (`stage`).
 """
 
+import gc
 import importlib
 import json
 import os
+import pkgutil
 import select
 import signal
 import sys
@@ -21,7 +23,7 @@ PRELOAD = (
     "uvicorn.protocols.http.httptools_impl", "psycopg", "sqlalchemy.dialects.postgresql.psycopg", "polars",
     "pyarrow.parquet", "pandas", "obstore", "orjson", "httpx", "sluiceway.runtime.container",
     "sluiceway.runtime.processes.web", "sluiceway.runtime.processes.loader",
-    "sluiceway.runtime.processes.worker", "tests.support.faults.acting",
+    "sluiceway.runtime.processes.worker", "expectations.runner", "tests.support.faults.acting",
 )  # fmt: skip
 # What libraries start at import and start again, or do without, in a forked child.
 HARMLESS = ("jemalloc_bg", "polars-ooc")
@@ -30,6 +32,10 @@ HARMLESS = ("jemalloc_bg", "polars-ooc")
 def main() -> None:
     for name in PRELOAD:
         importlib.import_module(name)
+    for package in map(importlib.import_module, ("api.routes", "api.streams")):
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{package.__name__}.{module.name}")
+    gc.freeze()  # children share what is imported, as long as nothing writes to it
     read_end, write_end = os.pipe()
     os.set_blocking(write_end, False)
     signal.set_wakeup_fd(write_end)
