@@ -1,7 +1,9 @@
 """The exposition: well formed, as the table of figures says, and without anybody's names."""
 
 import re
+from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -10,8 +12,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from sluiceway.infra import metrics
 from sluiceway.infra.clock import FixedClock
+from sluiceway.infra.database import Role
 from sluiceway.infra.metrics import PIPELINE_FIGURES, PLATFORM_FIGURES, PROCESS_FIGURES, Figure
-from sluiceway.infra.reporting import STALE_S, Reporter, folder, read_reports
+from sluiceway.infra.reporting import STALE_S, Reporter, folder, read_reports, sweep_reports
 
 FIGURES: dict[str, Figure] = {f.name: f for f in (*PROCESS_FIGURES, *PLATFORM_FIGURES, *PIPELINE_FIGURES)}
 WHERE = {"node", "process"}
@@ -36,8 +39,8 @@ def test_what_is_shown_is_what_the_table_says(world: Any) -> None:
     shown = families(world.program("read").get("/metrics").text)
     ours = {name: family for name, family in shown.items() if name.startswith("sluiceway_")}
     assert ours.keys() - FIGURES.keys() == set()
-    # An application without a spool of its own shows nothing of it.
-    elsewhere = ("sluiceway_spool_", "sluiceway_ingest_")
+    # What only a process with a spool and a port of its own has.
+    elsewhere = ("sluiceway_spool_", "sluiceway_ingest_", "sluiceway_http_refused_")
     assert {n for n in FIGURES.keys() - ours.keys() if not n.startswith(elsewhere)} == set()
     for name, family in ours.items():
         figure = FIGURES[name]
@@ -89,6 +92,19 @@ def test_a_report_that_cannot_be_read_is_left_out(world: Any, content: str) -> N
     assert read_reports(world.services.settings.home, "test") == []
     answer: httpx.Response = world.client().get("/metrics")
     assert answer.status_code == 200
+
+
+def test_processes_of_other_nodes_are_seen_through_the_database(world: Any, tmp_path: Path) -> None:
+    services = world.services
+    elsewhere = replace(services.settings, home=tmp_path / "elsewhere", node="second")
+    Reporter(elsewhere, "ingest", services.database, clock=services.clock).report()
+    found = world.program("read").get("/v1/health/stages").json()
+    assert [(p["node"], p["name"], p["state"]) for p in found["processes"]] == [
+        ("second", "ingest", "ok"), ("test", "web", "ok"),
+    ]  # fmt: skip
+    assert 'node="second"' not in world.client().get("/metrics").text, "its own web process shows it"
+    with services.database.transaction(Role.WRITER) as connection:
+        assert sweep_reports(connection, services.clock.now() + timedelta(days=2)) == 1
 
 
 def test_health_needs_a_reader_and_says_what_is_missing(world: Any) -> None:

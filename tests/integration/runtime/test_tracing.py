@@ -5,7 +5,8 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,10 @@ from tests.support.loading import order as loading_order
 from tests.support.platform import RunningPlatform, free_port, running_platform
 
 GATED = ORDERS + "quality: {suite: orders}\n"
+# One platform for all of them: its start is what costs.
+pytestmark = pytest.mark.xdist_group("tracing")
+
+WAIT_S = 60.0
 TEST_KEY = "a key for tests only, long enough to pass"
 SENDER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 SENDERS_TRACE, SENDERS_SPAN = SENDER.split("-")[1:3]
@@ -85,6 +90,18 @@ def traced(
         cluster.drop(url)
 
 
+def eventually(found: Callable[[], Any]) -> Any:
+    """What `found` gives as soon as that is true; a connection that is refused is asked again."""
+    end = time.monotonic() + WAIT_S
+    answer = None
+    while time.monotonic() < end:
+        with suppress(httpx.HTTPError):
+            if answer := found():
+                return answer
+        time.sleep(0.1)
+    raise AssertionError(f"it has not come true: {answer}")
+
+
 def send(platform: RunningPlatform, events: list[dict[str, Any]], **headers: str) -> str:
     answer = httpx.post(
         f"{platform.url}/v1/pipelines/traced-orders/events",
@@ -125,7 +142,10 @@ def test_one_trace_holds_every_stage_of_a_batch(traced: RunningPlatform, collect
         headers={"Authorization": f"Bearer {reading}"},
     ) as rows:
         lines = rows.iter_lines()
-        next(lines)  # the stream is open: what comes now will be delivered
+        next(lines)
+        # The stream hears of commits from here on.
+        followed = 'sluiceway_live_clients{node="test",process="web"} 1.0'
+        eventually(lambda: followed in httpx.get(f"{traced.url}/metrics", timeout=30).text)
         position = send(traced, [order(1), order(2)], traceparent=SENDER)
         next(line for line in lines if line.startswith("event: row"))
         spans = collector.wait_for(
@@ -166,18 +186,19 @@ def test_one_trace_holds_every_stage_of_a_batch(traced: RunningPlatform, collect
 @pytest.mark.slow
 def test_a_loader_has_a_port_of_its_own_and_the_web_process_shows_it_too(traced: RunningPlatform) -> None:
     port = traced.environment["SLUICEWAY_METRICS_PORT"]
-    own = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=30).text
+    own = eventually(lambda: httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=30).text)
     assert "# TYPE sluiceway_batches_total counter" in own and "node=" not in own
     loaded = traced.rows("traced-orders")
     send(traced, [order(20)])
     traced.wait_for_rows("traced-orders", loaded + 1)
-    wanted = re.compile(
-        r'^sluiceway_batches_total\{node="test",origin="live",process="loader",.*\} [1-9]', re.M
-    )
-    end = time.monotonic() + 60
-    while not wanted.search(text := httpx.get(f"{traced.url}/metrics", timeout=30).text):
-        assert time.monotonic() < end, text
-        time.sleep(0.2)
+    labels = 'node="test",origin="live",process="loader",verdict="pass"'
+    wanted = re.compile(rf"^sluiceway_batches_total\{{{labels}\}} [1-9]", re.MULTILINE)
+
+    def shown() -> str | None:
+        found = httpx.get(f"{traced.url}/metrics", timeout=30).text
+        return found if wanted.search(found) else None
+
+    text = eventually(shown)
     for name in ("stage_seconds_bucket", "lag_seconds", "waiting_bytes"):
         assert re.search(rf'^sluiceway_{name}\{{.*process="loader".*\}} [0-9]', text, re.MULTILINE), name
     assert 'sluiceway_process_up{node="test",process="loader"} 1.0' in text
@@ -199,9 +220,13 @@ def test_requests_that_share_a_batch_are_linked_and_no_secret_or_payload_leaves(
 
     batch: SpanSeen = collector.wait_for(shared)
     assert batch.attributes["sluiceway.events"] == 4 and batch.attributes["sluiceway.rows"] == 3
-    receipts = {s.id: s for s in collector.spans if s.name == "receive traced-orders"}
-    assert batch.parent in receipts and len(batch.links) == 3
-    assert {span for _, span in batch.links} <= receipts.keys() - {batch.parent}
+    linked = {span for _, span in batch.links}
+    assert len(batch.links) == len(linked) == 3 and batch.parent not in linked
+
+    def received(spans: list[SpanSeen]) -> bool:
+        return {batch.parent, *linked} <= {s.id for s in spans if s.name == "receive traced-orders"}
+
+    assert collector.wait_for(received)
     wait = collector.wait_for(trace_of(batch.trace, "wait"))["wait"]
     assert wait.begin == batch.begin
     for word in (PAYLOAD, traced.ingest_key, "order-1", TEST_KEY):
@@ -248,7 +273,7 @@ def test_a_replay_and_a_retry_are_traces_too(
         assert root.resource["service.name"] == "mine"
         assert root.attributes["sluiceway.origin"] == origin
         assert root.begin == spans["transform"].begin and root.end == spans["commit"].end
-    (live,) = (s for s in collector.spans if s.name == "batch orders")
+    (live,) = collector.wait_for(lambda spans: [s for s in spans if s.name == "batch orders"])
     assert live.attributes["sluiceway.dead_letters"] == 1 and live.links == []
 
 
