@@ -140,7 +140,7 @@ def share_and_kill(stage: Stage, seed: int) -> None:
     def send_some(writer: SpoolWriter) -> None:
         nonlocal number
         for table in range(len(TABLES)):
-            ids = [f"e-{n}" for n in range(number, number + chance.choice([1, 20, 200]))]
+            ids = [f"e-{n}" for n in range(number, number + chance.choice([1, 5, 40]))]
             number += len(ids)
             again = chance.sample(stage.sent[TABLES[table]], min(2, len(stage.sent[TABLES[table]])))
             stage.send(writer, table, ids)
