@@ -20,11 +20,13 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import psutil
 import psycopg
 
 from sluiceway.infra.database import Database, Role
@@ -126,14 +128,16 @@ class Source:
             ]  # fmt: skip
 
 
-def load_ours(database: Database, spool: Path, source: Source) -> tuple[list[float], float]:
-    """Events a second of each round through spool reader, transform and warehouse; and in how many seconds
-    the filter of known ids was made."""
+def load_ours(
+    database: Database, spool: Path, source: Source, server: int | None
+) -> tuple[list[float], float, float]:
+    """Events a second of each round through spool reader, transform and warehouse; in how many seconds the
+    filter of known ids was made; and the CPU time of loader and server together, in µs an event."""
     book = PipelineBook(database, NoGate())
     reader = SpoolReader(spool)
     loader = Loader(database, reader, NoGate(), "bench", book)
     rates: list[float] = []
-    made_s = 0.0
+    made_s = cpu_s = 0.0
     with SpoolWriter(spool) as writer:
         for round_ in range(ROUNDS + 1):
             events = EVENTS if round_ else WARM_UP
@@ -142,17 +146,18 @@ def load_ours(database: Database, spool: Path, source: Source) -> tuple[list[flo
                     workspace_id=1, pipeline_id=1, form=Form.NDJSON, events=len(body), headers={},
                     received_us=time.time_ns() // 1000, body=b"\n".join(json.dumps(e).encode() for e in body),
                 )  # fmt: skip
-            began = time.perf_counter()
+            worked, began = _cpu_s(server), time.perf_counter()
             while loader.step():
                 pass
             rates.append(events / (time.perf_counter() - began))
+            cpu_s += _cpu_s(server) - worked if round_ else 0.0
             if round_ == 0:
                 began = time.perf_counter()
                 loader._warehouse.known.wait()
                 made_s = time.perf_counter() - began
     loader.close()
     reader.close()
-    return rates[1:], made_s
+    return rates[1:], made_s, cpu_s / (EVENTS * ROUNDS) * 1e6
 
 
 def load_peer(database: Database, source: Source, total: int, kind: str) -> list[float]:
@@ -224,7 +229,7 @@ def measure(kind: str, total: int) -> dict[str, float]:
             size = sum(_size(connection, leaf) for leaf in leaves)
         source = Source(kind)
         before = _wal_bytes(database)
-        ours, made_s = load_ours(database, folder / "spool", source)
+        ours, made_s, cpu_us = load_ours(database, folder / "spool", source, server.pid)
         wal = (_wal_bytes(database) - before) / (EVENTS * ROUNDS + WARM_UP)
         with database.connect(Role.OWNER) as connection:
             expected = connection.execute(
@@ -235,6 +240,7 @@ def measure(kind: str, total: int) -> dict[str, float]:
         database.dispose()
         return {
             "ours": median(ours), "peer": median(peer), "gb": size / 1e9, "wal": wal, "filter_s": made_s,
+            "cpu_us": cpu_us,
         }  # fmt: skip
     finally:
         server.stop()
@@ -244,6 +250,16 @@ def measure(kind: str, total: int) -> dict[str, float]:
 def _size(connection: "psycopg.Connection[Any]", leaf: str) -> int:
     row = connection.execute("SELECT pg_total_relation_size(%s)", (f"silver.{leaf}",)).fetchone()
     return int(row[0]) if row else 0
+
+
+def _cpu_s(server: int | None) -> float:
+    """CPU time so far of this process and of the server's, in seconds."""
+    found = time.process_time()
+    for process in psutil.Process(server).children(recursive=True) if server else []:
+        with suppress(psutil.NoSuchProcess):
+            used = process.cpu_times()
+            found += used.user + used.system
+    return found
 
 
 def _wal_bytes(database: Database) -> int:
@@ -262,7 +278,8 @@ def run() -> dict[str, Any]:
         of = rates["ours"] / found[name, empty]["ours"]
         parts.append(
             f"{name}, {total:,} ids ({rates['gb']:.1f} GB): {rates['ours']:,.0f} ({of:.2f} of {empty:,};"
-            f" {rates['wal']:,.0f} B of WAL an event, filter in {rates['filter_s']:.1f} s),"
+            f" {rates['cpu_us']:.1f} µs of CPU and {rates['wal']:,.0f} B of WAL an event,"
+            f" filter in {rates['filter_s']:.1f} s),"
             f" peer {rates['peer']:,.0f}"
         )
     return {
