@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import httptools
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from api.problems import MEDIA_TYPE, problem_document
 from sluiceway.ingestion.errors import BodyTimeout
@@ -131,6 +131,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._stalled_since: float | None = None
         self._head_bytes = self._head_count = self._body_bytes = self._length = 0
         self._held_back = b""
+        self._active: RequestResponseCycle | None = None
         # Bytes since the parser last came across something whole; -1: it just did.
         self._unparsed = -1
 
@@ -243,6 +244,14 @@ class GuardedProtocol(HttpToolsProtocol):
 
     # What goes out
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._active = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._disconnect()
+        super().connection_lost(exc)
+
     def on_response_complete(self) -> None:
         """As uvicorn's, but that the watch, and no timer of the connection's own, ends idle connections."""
         self.server_state.total_requests += 1
@@ -324,7 +333,7 @@ class GuardedProtocol(HttpToolsProtocol):
         """End the connection if its client has had its time. `elapsed`: since the last look."""
         limits = self.watch.limits
         if self._stalled_since is not None and now - self._stalled_since > limits.stalled_s:
-            self.transport.abort()
+            self._abort()
         elif self.transport.is_closing():
             # Closing waits for what is not read by the other side: not for ever.
             self._stalled_since = self._stalled_since or now
@@ -339,7 +348,18 @@ class GuardedProtocol(HttpToolsProtocol):
         elif self.phase == BODY:
             self._look_at_body(now, elapsed)
         elif self._farewell is None and now - self.since > limits.linger_s:
-            self.transport.abort()
+            self._abort()
+
+    def _abort(self) -> None:
+        """Close at once; what an application still says to this client goes nowhere."""
+        self._disconnect()
+        self.transport.abort()
+
+    def _disconnect(self) -> None:
+        """Tell the application at work, which need not be the newest request's, that nobody listens."""
+        if self._active is not None and not self._active.response_complete:
+            self._active.disconnected = True
+            self._active.message_event.set()
 
     def _look_at_idle(self, now: float) -> None:
         """Nothing is owed by either side: a connection that never said anything has less time."""

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,6 +78,21 @@ class Reader:
         if not part:
             raise EOFError(f"the connection ended after {left[:200]!r}")
         self._data, self._at = left + part, 0
+
+
+def is_taken(port: int) -> bool:
+    """Whether a good request on a new connection is answered 202.
+
+    Where a server's times are short, a test that was not given the processor for so long asks once more.
+    """
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+                return exchange(connection, request()).status == 202
+        except (EOFError, ConnectionError):
+            if time.monotonic() > deadline:
+                raise
 
 
 def exchange(connection: socket.socket, data: bytes) -> Answer:
