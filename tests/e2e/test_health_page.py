@@ -25,6 +25,7 @@ def with_loader(platform: RunningPlatform) -> Iterator[RunningPlatform]:
         platform.start("loader")
 
 
+@pytest.mark.timeout(600)  # each wait has its own limit, and they add up
 def test_a_stopped_loader_is_told_in_words_and_its_recovery_too(
     page: Page, with_loader: RunningPlatform
 ) -> None:
