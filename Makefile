@@ -10,6 +10,7 @@ RUN    := $(BIN)/python -m
 JOBS   ?= 2
 FAULT_SEEDS ?= 1000
 FUZZ_CASES ?= 50000
+SLOW_CONNECTIONS ?= 10000
 PYTEST := $(RUN) pytest -n $(JOBS) --dist loadgroup
 LINTED := sluiceway api orchestration dashboards_app expectations tests benchmarks
 
@@ -52,7 +53,7 @@ test-fast: $(STAMP)  ## Run the tests that take no more than a moment each
 	@$(PYTEST) -m "not slow and not browser and not faults"
 
 faults: $(STAMP)  ## Kill, cut, fill, slow and poison at full length; writes the table in docs/faults.md
-	@FAULT_LONG=1 FAULT_SEEDS=$(FAULT_SEEDS) FUZZ_CASES=$(FUZZ_CASES) \
+	@FAULT_LONG=1 FAULT_SEEDS=$(FAULT_SEEDS) FUZZ_CASES=$(FUZZ_CASES) SLOW_CONNECTIONS=$(SLOW_CONNECTIONS) \
 		$(PYTEST) -m faults --fault-results tests/faults/results.json; \
 		code=$$?; $(RUN) tests.support.faults.page && exit $$code
 

@@ -100,6 +100,7 @@ def endings(waiting: list[socket.socket]) -> Counter[bytes]:
     return found
 
 
+@pytest.mark.timeout(180 if COUNT < 5000 else 900)
 def test_slow_clients_are_in_nobodys_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     allow_files(COUNT + SPARE_FILES)
     with event_server(tmp_path, **TIMES) as (port, pid):

@@ -36,6 +36,8 @@ from sluiceway.infra.settings import Settings
 from tests.support.event_server import edge
 from tests.support.raw_http import Reader, is_taken, request
 
+pytestmark = pytest.mark.faults
+
 CASES = int(os.environ.get("FUZZ_CASES", "300"))
 FIRST_SEED = int(os.environ.get("FUZZ_SEED", "0"))
 # Hypothesis remembers every case of a run: many runs of so many stay quick, each with a seed of its own.
