@@ -42,6 +42,7 @@ __all__ = ["MAX_BATCH_BYTES", "Loader", "Stopped"]
 MAX_BATCH_BYTES = 8 * 1024 * 1024
 _FIRST_BYTES = 4 * 1024 * 1024  # a backlog begins smaller: nobody works while its first batch is prepared
 _BACKLOG_BYTES = 1024 * 1024  # from here on the next batch is prepared while this one is committed
+_UNREADABLE_PAUSE_S = 1.0
 _IDLE_WAIT_S = 0.5
 _PACE_S = 0.02  # under a steady flow batches begin at most this often
 _SCAN_BYTES = 4 * 1024 * 1024
@@ -119,25 +120,34 @@ class Loader:
         """When it was last seen at work or waiting: one that hangs should not keep its leases."""
 
     def run(self, stop: threading.Event) -> None:
-        """Load until `stop`. Raises nothing for what a database or an event can do."""
+        """Load until `stop`. Raises nothing for what a database, a disk or an event can do."""
+        unreadable = ""
         try:
             while not stop.is_set():
-                began = time.monotonic()
                 try:
-                    size_bytes = self.step(stop)
-                    if size_bytes == 0:
-                        self._reader.wait(_IDLE_WAIT_S)
-                    elif not self._is_behind():
-                        stop.wait(max(0.0, _PACE_S - (time.monotonic() - began)))
+                    self._turn(stop)
                 except Stopped:
                     return
-                except (psycopg.Error, sa.exc.SQLAlchemyError) as error:
-                    try:
-                        self._committer.pause(error, stop)
-                    except Stopped:
-                        return
+                except OSError as error:  # the spool's folder or disk: it may come back
+                    if str(error) != unreadable:
+                        unreadable = str(error)
+                        log.error("loading waits: the spool cannot be read: %s", error)
+                    stop.wait(_UNREADABLE_PAUSE_S)
+                else:
+                    unreadable = ""
         finally:
             self.close()
+
+    def _turn(self, stop: threading.Event) -> None:
+        began = time.monotonic()
+        try:
+            size_bytes = self.step(stop)
+            if size_bytes == 0:
+                self._reader.wait(_IDLE_WAIT_S)
+            elif not self._is_behind():
+                stop.wait(max(0.0, _PACE_S - (time.monotonic() - began)))
+        except (psycopg.Error, sa.exc.SQLAlchemyError) as error:
+            self._committer.pause(error, stop)
 
     def close(self) -> None:
         self._executor.shutdown(wait=True, cancel_futures=True)
