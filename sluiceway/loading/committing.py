@@ -18,13 +18,16 @@ from sluiceway.infra.trouble import describe
 from sluiceway.loading.contracts import LoaderStats
 from sluiceway.warehouse.contracts import CommittedBatch, PreparedBatch
 from sluiceway.warehouse.errors import CursorMoved, PipelineGone
-from sluiceway.warehouse.judgement import reject
+from sluiceway.warehouse.judgement import bare, is_refused, reject
 from sluiceway.warehouse.service import Warehouse
 
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
 _SLICE_S = 0.5
 _PATIENCE = 3  # tries of a batch that fails although the database is there
+# SQLSTATEs: read-only, a transaction cut for its age, out of resources, shutting down, an internal error.
+_AWAY = ("25006", "25P03", "25P04", "53", "57P0", "XX")
+_LIMITS = "54"  # what was sent is beyond what a server can do: psycopg calls it an operational error
 
 Connection = psycopg.Connection[Any]
 
@@ -88,14 +91,15 @@ class Committer:
         while True:
             try:
                 committed = self._warehouse.commit(self.connect(), batch)
-            except (psycopg.OperationalError, psycopg.InterfaceError, sa.exc.OperationalError) as error:
-                self.pause(error, stop)
             except PipelineGone as error:
                 log.warning("%s Its events stay in bronze.", error.detail)
                 return None
             except CursorMoved:
                 raise
             except Exception as error:
+                if is_away(error):
+                    self.pause(error, stop)
+                    continue
                 tries += 1
                 batch = self._shed(batch, error, tries)
                 if tries > 1:
@@ -135,7 +139,7 @@ class Committer:
             batch.name, batch.pipeline.slug, tries, first_line(error),
         )  # fmt: skip
         self._warehouse.forget()
-        if isinstance(error, psycopg.DataError | psycopg.errors.ProgramLimitExceeded):
+        if is_refused(error):
             refused = self._warehouse.find_unloadable(self.connect(), batch)
             if refused:
                 return reject(batch, refused, "refused_by_database")
@@ -143,7 +147,22 @@ class Committer:
             reason = f"The batch could not be loaded: {first_line(error)}"
             everything = {index: reason for (index,) in batch.mapped.rows.select("_index").iter_rows()}
             return reject(batch, everything, "load_failed")
-        return batch
+        # The dead letters themselves are refused: without what came from outside, but for the bytes.
+        return bare(batch) if tries > _PATIENCE else batch
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether the server, not what was sent to it, is at fault: gone, going, read-only, full or broken.
+
+    A server that is read-only may be one that is not promoted yet, or the wrong one of several.
+    """
+    inner = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+    if not isinstance(inner, psycopg.Error):
+        return isinstance(error, sa.exc.TimeoutError)
+    state = inner.sqlstate or ""
+    if state.startswith(_LIMITS):
+        return False
+    return state.startswith(_AWAY) or isinstance(inner, psycopg.OperationalError | psycopg.InterfaceError)
 
 
 def first_line(error: Exception) -> str:

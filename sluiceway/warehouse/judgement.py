@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import psycopg
 
 from sluiceway.quality.contracts import GateVerdict, Verdict
 from sluiceway.transforms.contracts import INDEX, Rejected
@@ -78,3 +79,22 @@ def reject(batch: PreparedBatch, reasons: dict[int, str], code: str) -> Prepared
     return replace(
         batch, mapped=replace(batch.mapped, rows=kept, rejected=[*batch.mapped.rejected, *more]), verdict=None
     )
+
+
+def bare(batch: PreparedBatch) -> PreparedBatch:
+    """The batch with its dead letters stripped of all that a database could refuse.
+
+    The last way out when the letters themselves cannot be written: ids, headers and reasons are lost to
+    them, the bytes are not.
+    """
+    reason = "The event could not be loaded, and what is known of it could not be written down."
+    rejected = [Rejected(r.index, r.step, r.code, reason) for r in batch.mapped.rejected]
+    arrivals = replace(batch.arrivals, headers=[{}] * len(batch.arrivals))
+    return replace(batch, arrivals=arrivals, mapped=replace(batch.mapped, rejected=rejected))
+
+
+def is_refused(error: BaseException) -> bool:
+    """Whether the database refuses the values it was given: wrong ones, or too large ones (class 54)."""
+    if isinstance(error, psycopg.DataError):
+        return True
+    return isinstance(error, psycopg.Error) and (error.sqlstate or "").startswith("54")

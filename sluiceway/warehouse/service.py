@@ -27,7 +27,7 @@ from sluiceway.transforms.contracts import INDEX, Rejected
 from sluiceway.warehouse import letters, replacing, repository, tracing
 from sluiceway.warehouse.contracts import EPOCH, CommittedBatch, PreparedBatch, Progress, Replaced, Span
 from sluiceway.warehouse.errors import CursorMoved, PipelineGone
-from sluiceway.warehouse.judgement import dead_letters, quarantine, released
+from sluiceway.warehouse.judgement import dead_letters, is_refused, quarantine, released
 from sluiceway.warehouse.known import KnownBook
 from sluiceway.warehouse.leaves import Leaves
 from sluiceway.warehouse.samples import Series, SeriesBook, make_samples
@@ -403,7 +403,9 @@ class Warehouse:
                 repository.begin(connection, pipeline.workspace_id, pipeline.id)
                 seqs = np.zeros(len(rows), dtype=np.int64)
                 self._writer.write(connection, self._writer.row_parts(pipeline, rows, seqs, 0), len(rows))
-        except (psycopg.DataError, psycopg.errors.ProgramLimitExceeded) as error:
+        except psycopg.Error as error:
+            if not is_refused(error):
+                raise
             return str(error).splitlines()[0]
         return None
 
