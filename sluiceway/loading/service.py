@@ -21,7 +21,8 @@ import sqlalchemy as sa
 from sluiceway.infra import metrics
 from sluiceway.infra.clock import Clock, SystemClock
 from sluiceway.infra.database import Database
-from sluiceway.ingestion.contracts import START, LogReader, Position
+from sluiceway.infra.trouble import describe
+from sluiceway.ingestion.contracts import START, LogReader, Position, SpoolRecord
 from sluiceway.kit.faults import reach
 from sluiceway.loading.backlog import Backlog, Span
 from sluiceway.loading.book import PipelineBook
@@ -33,7 +34,7 @@ from sluiceway.loading.reading import Taken, fetch
 from sluiceway.loading.reporting import Reporter
 from sluiceway.loading.shares import Shares, Turn
 from sluiceway.quality.contracts import Gate
-from sluiceway.warehouse.contracts import CommittedBatch, PreparedBatch
+from sluiceway.warehouse.contracts import CommittedBatch, CursorMove, PreparedBatch
 from sluiceway.warehouse.errors import CursorMoved
 from sluiceway.warehouse.service import Warehouse
 
@@ -262,7 +263,10 @@ class Loader:
     def _chunk_of(self, backlog: Backlog, turn: Turn) -> Chunk:
         if self._ahead is not None and turn.pipelines == (self._ahead.pipeline_id,):
             ahead, self._ahead = self._ahead, None
-            return ahead.chunk.result()
+            try:
+                return ahead.chunk.result()
+            except Exception as error:  # whatever it was: read now, it is met where it is dealt with
+                log.warning("what was prepared ahead is prepared again: %s", describe(error))
         max_bytes = turn.max_bytes if turn.light else min(turn.max_bytes, _FIRST_BYTES)
         limit = None if turn.light else max_bytes
         wanted = {p: backlog.spans(p, max_bytes=limit) for p in turn.pipelines}
@@ -295,7 +299,14 @@ class Loader:
         chunk = self._read(wanted, max_bytes)
         for batch in chunk.batches:
             self._warehouse.ensure_leaves(batch)
-        return replace(chunk, batches=[self._warehouse.judge_ahead(batch) for batch in chunk.batches])
+        return replace(chunk, batches=[self._judge_ahead(batch) for batch in chunk.batches])
+
+    def _judge_ahead(self, batch: PreparedBatch) -> PreparedBatch:
+        try:
+            return self._warehouse.judge_ahead(batch)
+        except Exception as error:
+            log.warning("the gate of %s failed ahead: %s", batch.pipeline.slug, describe(error))
+            return batch  # it is asked again with the commit, which knows what to do with a gate that fails
 
     def _read(self, wanted: Mapping[int, Sequence[Span]], max_bytes: int) -> Chunk:
         now = self._clock.now()
@@ -310,8 +321,13 @@ class Loader:
             if entry is None or not is_loadable(entry.pipeline):
                 unknown += sum(record.events for record in found.records)
                 continue
-            batch = prepare(self._node, entry, found.records, now) if found.records else None
+            # A restored database may give out the id of a pipeline that it has forgotten to another tenant's.
+            own = [r for r in found.records if r.workspace_id == entry.pipeline.workspace_id]
+            unknown += sum(r.events for r in found.records) - sum(r.events for r in own)
+            batch = prepare(self._node, entry, own, now) if own else None
             if batch is not None:
+                if len(own) < len(found.records):  # the cursor passes them all
+                    batch = replace(batch, cursor=CursorMove(self._node, *_stretch(found.records)))
                 batches.append(batch)
         reach("loader.mapped")
         return Chunk(batches, taken, unknown)
@@ -366,3 +382,7 @@ class Loader:
         stats.rows += committed.rows
         stats.duplicates += committed.duplicates
         stats.dead_letters += committed.dead_letters
+
+
+def _stretch(records: Sequence[SpoolRecord]) -> tuple[Position, Position]:
+    return records[0].position, records[-1].end
