@@ -92,13 +92,25 @@ class KnownBook:
         self._filters: dict[int, _Known] = {}
         self._asked: dict[int, int] = {}
         self._making: dict[int, threading.Thread] = {}
+        self._lock = threading.Lock()  # of the generation and the filters: a late one is not put in
         self._generation = 0
 
     def forget(self) -> None:
         """Nothing is known any more: the database may be another."""
-        self._generation += 1
-        self._filters.clear()
+        with self._lock:
+            self._generation += 1
+            self._filters.clear()
         self._asked.clear()
+
+    def check(self, pipeline_id: int, last_seq: int) -> None:
+        """Every batch tells the pipeline's `last_seq`, read under its lock, also one too small to ask.
+
+        Seqs that were taken back (a restored database) would else have grown past the filter's unseen.
+        """
+        with self._lock:
+            known = self._filters.get(pipeline_id)
+            if known is not None and last_seq < known.upto:
+                del self._filters[pipeline_id]
 
     def suspects(
         self, connection: Connection, pipeline: Pipeline, ids: pl.Series, since: datetime, last_seq: int
@@ -113,7 +125,8 @@ class KnownBook:
         behind = last_seq - known.upto
         if behind < 0 or behind > _FAR or known.ids.count > known.ids.capacity:
             # Seqs were taken back (a restored database), others were too quick, or it is too full.
-            del self._filters[pipeline.id]
+            with self._lock:
+                self._filters.pop(pipeline.id, None)
             return None
         if behind:
             _catch_up(connection, pipeline, known, last_seq)
@@ -146,9 +159,11 @@ class KnownBook:
     def _make(self, pipeline: Pipeline, since: datetime, generation: int) -> None:
         try:
             made = _read(self._database, pipeline, since, lambda: self._generation != generation)
-            if made is not None and self._generation == generation:
+            with self._lock:
+                if made is None or self._generation != generation:
+                    return
                 self._filters[pipeline.id] = made
-                log.info("known ids of %s: a filter of %d", pipeline.slug, made.ids.count)
+            log.info("known ids of %s: a filter of %d", pipeline.slug, made.ids.count)
         except (psycopg.Error, OSError) as error:
             log.debug("no filter of the known ids of %s: %s", pipeline.slug, error)
         finally:
