@@ -109,6 +109,22 @@ def find_known_ids(
     return {row[0] for row in rows.fetchall()}
 
 
+def find_silver_ids(
+    connection: Connection, table: str, ids: Sequence[str], since: datetime, until: datetime
+) -> set[str]:
+    """Those of `ids` that a silver table has from [`since`, `until`] of receipt. Reads it as a whole."""
+    connection.execute("SELECT set_config('enable_seqscan', 'on', true)")  # there is no index on ids
+    rows = connection.execute(
+        sql.SQL(
+            "SELECT event_id FROM {} WHERE event_id = ANY(%s) AND received_at >= %s AND received_at <= %s"
+        ).format(sql.Identifier("silver", table)),
+        (list(ids), since, until),
+        prepare=False,
+    ).fetchall()
+    connection.execute("SELECT set_config('enable_seqscan', 'off', true)")
+    return {row[0] for row in rows}
+
+
 def days_between(since: datetime, until: datetime) -> list[date]:
     """The days (UTC) of the ISO weeks from that of `since` to that of `until`, both with them."""
     first, last = since.astimezone(UTC).date(), until.astimezone(UTC).date()

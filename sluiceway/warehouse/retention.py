@@ -17,6 +17,9 @@ from sluiceway.warehouse.schema import EVENT_KEYS, SAMPLES, drop_partitions_befo
 
 # A load that began just before the line may still be writing to what lies just above it.
 SLACK = timedelta(hours=1)
+# Event keys stay longer than the window by this: an event may have waited so long in a spool before it is
+# loaded, and its window begins when it was received. Of later ones silver itself is asked (`service`).
+LATE = timedelta(days=2)
 _SAMPLES_SOURCE = f"silver.{SAMPLES}"
 
 
@@ -59,7 +62,7 @@ def _lines(pipelines: Sequence[Pipeline], at: datetime) -> _Lines:
     bounded = [keep for keep in kept if keep is not None]
     samples = at - max(bounded) if bounded and len(bounded) == len(kept) else None
     window = max((pipeline.spec.dedupe.window for pipeline in pipelines), default=timedelta(days=7))
-    return _Lines(samples, at - window)
+    return _Lines(samples, at - window - LATE)
 
 
 def _drop_samples(database: Database, before: datetime) -> list[str]:

@@ -5,7 +5,7 @@ series, event ids, dead letters, dirty buckets, quality results, the pipeline's 
 the notification; all or nothing. `docs/adr/0003-loader.md` says why this is exactly once.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -30,7 +30,9 @@ from sluiceway.warehouse.errors import CursorMoved, PipelineGone
 from sluiceway.warehouse.judgement import dead_letters, is_refused, quarantine, released
 from sluiceway.warehouse.known import KnownBook
 from sluiceway.warehouse.leaves import Leaves
+from sluiceway.warehouse.retention import LATE, SLACK
 from sluiceway.warehouse.samples import Series, SeriesBook, make_samples
+from sluiceway.warehouse.schema import EVENT_KEYS, partition_of
 from sluiceway.warehouse.writing import Writer
 
 Connection = psycopg.Connection[Any]
@@ -190,7 +192,7 @@ class Warehouse:
                 return Replaced(None, "hold", 0, 0, 0, plan.duplicates, 0), []
             rows, failed = quarantine(plan.rows, verdict)
             judged = Judged(rows, verdict, [*plan.rejected, *failed], plan.duplicates)
-            replaced, series = self._swap(connection, batch, judged, plan.old, span, state.last_seq)
+            replaced, series = self._swap(connection, batch, judged, plan, span, state.last_seq)
         self._series.remember(series)
         return replaced, judged.rejected
 
@@ -199,16 +201,16 @@ class Warehouse:
         connection: Connection,
         batch: PreparedBatch,
         judged: Judged,
-        old: pl.DataFrame,
+        plan: replacing.Plan,
         span: Span,
         last_seq: int,
     ) -> tuple[Replaced, list[Series]]:
-        pipeline, rows = batch.pipeline, judged.rows
+        pipeline, rows, old = batch.pipeline, judged.rows, plan.old
         seqs, fresh = replacing.keep_seqs(rows, old, last_seq)
         values = _batch_values(batch, judged, seqs)
         values["batch_id"] = repository.insert_batch(connection, values)
-        replacing.remove(connection, pipeline, span, old, rows)
-        series = self._insert(connection, pipeline, rows, seqs, values["batch_id"])
+        keyed = replacing.remove(connection, pipeline, span, plan, rows)
+        series = self._insert(connection, pipeline, rows, seqs, values["batch_id"], keyed)
         times = pl.concat([old["event_time"], rows["event_time"]])
         if len(times):
             self.mark_dirty(connection, pipeline, times)
@@ -254,10 +256,19 @@ class Warehouse:
         self, connection: Connection, batch: PreparedBatch, ids: pl.Series, last_seq: int
     ) -> set[str]:
         """Which of `ids` silver has had. Ids that grow with time are beyond all known ones: not looked up,
-        nor are those that the filter of known ids, where there is one, has never seen."""
+        nor are those that the filter of known ids, where there is one, has never seen. Silver itself is
+        asked where retention may have dropped keys of the window: for retries, and events loaded too late."""
         pipeline, window = batch.pipeline, batch.pipeline.spec.dedupe.window
         since = EPOCH + timedelta(microseconds=min(batch.arrivals.received_us)) - window
         until = EPOCH + timedelta(microseconds=max(batch.arrivals.received_us)) + window
+        self.known.check(pipeline.id, last_seq)
+        # The same line as retention's: a key is dropped with its week, when that is out of the window.
+        line = self._clock.now() - window - SLACK - LATE
+        kept = partition_of(EVENT_KEYS, since, "week").end > line
+        if batch.origin == "retry" or not kept:
+            wanted, table = ids.to_list(), pipeline.silver_table
+            found = repository.find_silver_ids(connection, table, wanted, since, until)
+            return found | repository.find_known_ids(connection, pipeline.id, wanted, since, until)
         if len(ids) > _FEW:
             suspects = self.known.suspects(connection, pipeline, ids, since, last_seq)
             if suspects is None:
@@ -308,12 +319,14 @@ class Warehouse:
         rows: pl.DataFrame,
         seqs: npt.NDArray[np.int64],
         batch_id: int,
+        keyed: Collection[str] = (),
     ) -> list[Series]:
-        """Event ids, rows and samples; returns the series of the samples."""
+        """Event ids (but those in `keyed`, which have their key), rows and samples; returns their series."""
         if rows.is_empty():
             return []
         writer, size = self._writer, len(rows)
-        parts = [*writer.key_parts(pipeline, rows), *writer.row_parts(pipeline, rows, seqs, batch_id)]
+        fresh_keys = rows.filter(~pl.col("event_id").is_in(list(keyed))) if keyed else rows
+        parts = [*writer.key_parts(pipeline, fresh_keys), *writer.row_parts(pipeline, rows, seqs, batch_id)]
         begun = [writer.begin(part.encode, size) for part in parts]
         made = writer.begin(lambda: make_samples(pipeline, rows, seqs), size)
         writer.copy(connection, parts, begun)

@@ -3,10 +3,12 @@
 import random
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import psycopg
 import pytest
 
+from sluiceway.infra.clock import FixedClock
 from sluiceway.infra.database import Database, Role
 from sluiceway.warehouse import known, repository, service
 from sluiceway.warehouse.service import Connection, Judged
@@ -41,6 +43,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[set[str]]:
 def loader(database: Database, name: str) -> Loader:
     found = Loader(database, ORDERS)
     found._batches = hash(name) % 1_000_000  # positions of its own
+    found.warehouse._clock = FixedClock(NOW)  # what is received now is not late
     return found
 
 
@@ -127,6 +130,39 @@ def test_a_database_that_was_put_back_is_asked_again(database: Database) -> None
         connection.execute("UPDATE app.pipeline_state SET last_seq = 0, events = 0")
     assert one.load(events([1, 2]), NOW).rows == 2
     assert one.load(events([2, 3]), NOW).rows == 1
+
+
+def test_seqs_that_were_taken_back_are_seen_by_batches_too_small_to_ask(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = loader(database, "one"), loader(database, "other")
+    make_filter(one)
+    with database.connect(Role.OWNER) as connection:
+        connection.execute("DELETE FROM silver.orders; DELETE FROM silver.event_keys")
+        connection.execute("UPDATE app.pipeline_state SET last_seq = 0, events = 0")
+    monkeypatch.setattr(service, "_FEW", 100)
+    assert one.load(events([1]), NOW).rows == 1
+    assert other.load(events(range(50, 60)), NOW).rows == 10
+    monkeypatch.setattr(service, "_FEW", 0)
+    assert one.load(events(range(50, 62)), NOW).rows == 2
+
+
+def test_a_filter_that_is_made_late_does_not_survive(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = loader(database, "one")
+    real = known._read
+
+    def read(*given: Any) -> Any:
+        made = real(*given)
+        one.warehouse.forget()  # the connection is lost when it is nearly there
+        return made
+
+    monkeypatch.setattr(known, "_read", read)
+    one.load(events([1, 2, 3]), NOW)
+    one.load(events([1, 2, 3]), NOW)
+    one.warehouse.known.wait()
+    assert one.warehouse.known._filters == {}
 
 
 @pytest.mark.parametrize("seed", range(4))
