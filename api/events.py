@@ -34,8 +34,9 @@ from sluiceway.catalog.limits import NO_LIMITS
 from sluiceway.infra.clock import Clock, SystemClock
 from sluiceway.infra.database import Database
 from sluiceway.infra.settings import Settings
-from sluiceway.ingestion.access import AccessCache, Admission, ChangeListener, DatabaseLookup
+from sluiceway.ingestion.access import AccessCache, Admission, DatabaseLookup
 from sluiceway.ingestion.bodies import inspect, is_form, is_ndjson
+from sluiceway.ingestion.changes import ChangeListener
 from sluiceway.ingestion.compression import decompress, known_encoding
 from sluiceway.ingestion.contracts import Form, LogWriter, Outcome, Position
 from sluiceway.ingestion.errors import MissingKey, TooManyEvents

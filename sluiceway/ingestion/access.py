@@ -4,23 +4,23 @@ An answer is fresh for 5 seconds, then asked again behind the requests' backs; N
 once when a key is revoked or a pipeline changes. While the database is away, what was known stays good for
 an hour: taking events in goes on. A request with a key is asked about with `known` and `admit`; one without
 with `known_sender` and `admit_sender`: what they give has the `verifier` that its body must pass.
-Not here: what a key is (`sluiceway.identity.keys`), how a sender signs (`ingestion.senders`).
+Not here: what a key is (`sluiceway.identity.keys`), how a sender signs (`ingestion.senders`), hearing of
+changes (`ingestion.changes`).
 """
 
 import asyncio
+import copy
 import hashlib
 import logging
 import re
-import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
-import orjson
 import psycopg
 import sqlalchemy as sa
 
@@ -35,11 +35,12 @@ from sluiceway.identity.permissions import Scope
 from sluiceway.identity.service import find_workspace
 from sluiceway.infra.clock import Clock
 from sluiceway.infra.database import Database, Role, set_identity
+from sluiceway.infra.trouble import describe
 from sluiceway.ingestion.errors import DatabaseAway, MissingKey
 from sluiceway.ingestion.senders.contracts import Verifier
 from sluiceway.ingestion.senders.secrets import active_secrets
 from sluiceway.ingestion.senders.service import make_verifier
-from sluiceway.kit.errors import Forbidden, SluicewayError
+from sluiceway.kit.errors import Forbidden, SluicewayError, Unavailable
 
 log = logging.getLogger("sluiceway.ingestion")
 
@@ -50,7 +51,15 @@ REFUSED_S = 2.0
 AWAY_S = 1.0  # for so long nobody is sent to a database that did not answer
 ASK_S = 3.0  # longest wait of a request for an answer
 MOST_ENTRIES = 20_000
-_CHANNEL = "sluiceway_live"
+_TRIES = 3  # of one question, while changes are told faster than it is answered
+# What means that nobody answers. Any other error of the database is about the question that was asked.
+_AWAY = (
+    sa.exc.OperationalError,
+    sa.exc.InterfaceError,
+    sa.exc.TimeoutError,
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+)
 _SLUG = re.compile(SLUG_PATTERN)
 _WORKSPACE = re.compile(r"[!-~]{1,100}")
 
@@ -173,14 +182,15 @@ def _no_key() -> MissingKey:
 
 @dataclass(slots=True)
 class _Entry:
-    """An answer of the database and when it was given; `refreshing` while a newer one is on its way."""
+    """A good answer and when it was given; `refreshing` while a newer one is on its way."""
 
-    answer: Admission | SluicewayError
+    answer: Admission
     at: float
     refreshing: bool = False
 
 
 Ask = Callable[[], Admission]
+Answer = Admission | SluicewayError
 Name = tuple[bytes, str]
 """Of an answer: the SHA-256 of an Authorization header, or `sender:` and a workspace; and a pipeline."""
 
@@ -193,7 +203,8 @@ def access_name(authorization: bytes, slug: str) -> Name:
 class AccessCache:
     """For one event loop. `lookup` and `senders` run in a few threads of the cache's own.
 
-    Without `senders` every request needs a key.
+    Without `senders` every request needs a key. `check` raises for what cannot be a key: nothing is asked or
+    kept for it.
     """
 
     def __init__(
@@ -201,16 +212,21 @@ class AccessCache:
         lookup: Lookup,
         *,
         senders: SenderLookup | None = None,
+        check: Callable[[str], object] = parse_key,
         monotonic: Callable[[], float] = time.monotonic,
         time_s: Callable[[], float] = time.time,
     ) -> None:
         self._lookup = lookup
         self._senders = senders
+        self._check = check
         self._monotonic = monotonic
         self._time_s = time_s
-        # By SHA-256 of the Authorization header: the keys themselves are not kept.
-        self._entries: dict[Name, _Entry] = {}
-        self._waiting: dict[Name, asyncio.Task[Admission]] = {}
+        # By SHA-256 of the Authorization header: the keys themselves are not kept. Oldest first. Refusals are
+        # apart: however many strangers ask, the good answers stay, which outlast a database that is away.
+        self._entries: OrderedDict[Name, _Entry] = OrderedDict()
+        self._refused: OrderedDict[Name, tuple[SluicewayError, float]] = OrderedDict()
+        self._waiting: dict[Name, asyncio.Task[Answer]] = {}
+        self._asking: set[asyncio.Task[Answer]] = set()
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="ingest-access")
         self._away_at = float("-inf")
         self._forgotten = 0
@@ -234,6 +250,9 @@ class AccessCache:
         `PipelineNotFound`, `PipelineArchived`, or `DatabaseAway` if nothing is known and nobody can be asked.
         """
         key = bearer(authorization)
+        self._check(key)
+        # All that no pipeline can be called is one name: it makes one entry, whatever is asked for.
+        slug = slug if _SLUG.fullmatch(slug) else ""
         name = access_name(authorization, slug)
         return await self._admit(name, partial(self._lookup, key, slug))
 
@@ -253,23 +272,19 @@ class AccessCache:
         entry = self._entries.get(name)
         if entry is None or self._monotonic() - entry.at > FRESH_S:
             return None
-        answer = entry.answer
-        if isinstance(answer, Admission) and answer.expires_at_s > self._time_s():
-            return answer
-        return None
+        return entry.answer if entry.answer.expires_at_s > self._time_s() else None
 
     async def _admit(self, name: Name, ask: Ask) -> Admission:
+        now = self._monotonic()
+        refused = self._refused.get(name)
+        if refused is not None and now - refused[1] <= REFUSED_S:
+            raise _bare(refused[0])
         entry = self._entries.get(name)
-        age = self._monotonic() - entry.at if entry is not None else float("inf")
-        if entry is None or age > BEHIND_S:
-            return await self._answer(name, ask)
-        if isinstance(entry.answer, SluicewayError):
-            if age <= REFUSED_S:
-                raise entry.answer.with_traceback(None)
+        if entry is None or now - entry.at > BEHIND_S:
             return await self._answer(name, ask)
         if entry.answer.expires_at_s <= self._time_s():
             raise ExpiredKey("The API key has expired.")
-        if age > FRESH_S and not entry.refreshing:
+        if now - entry.at > FRESH_S and not entry.refreshing:
             entry.refreshing = True
             self._shared(name, ask).add_done_callback(_seen)
         return entry.answer
@@ -283,14 +298,15 @@ class AccessCache:
         those that hold the pipeline's secrets: one was removed.
         """
         self._forgotten += 1
+        # What is on its way may have been read before: nobody waits for it any more but who already does.
+        self._waiting.clear()
+        self._refused.clear()
         for name, entry in list(self._entries.items()):
             answer = entry.answer
-            if isinstance(answer, SluicewayError) or answer.key_id == key_id:
+            of_it = answer.pipeline_id == pipeline_id
+            if answer.key_id == key_id or (secrets and answer.verifier is not None and of_it):
                 del self._entries[name]
-                continue
-            if secrets and answer.verifier is not None and answer.pipeline_id == pipeline_id:
-                del self._entries[name]
-            elif (key_id is None and pipeline_id is None) or answer.pipeline_id == pipeline_id:
+            elif (key_id is None and pipeline_id is None) or of_it:
                 entry.at = min(entry.at, self._monotonic() - BEHIND_S - 0.001)
 
     def close(self) -> None:
@@ -299,57 +315,91 @@ class AccessCache:
     async def _answer(self, name: Name, ask: Ask) -> Admission:
         """Ask and wait; what was known before serves while the database is away or too slow."""
         if self._monotonic() - self._away_at < AWAY_S:
-            return self._without_database(name)
+            return _good(self._without_database(name))
         task = self._shared(name, ask)
         done, _ = await asyncio.wait({task}, timeout=ASK_S)
         if done:
-            return task.result()
+            return _good(task.result())
         self._away_at = self._monotonic()
         task.add_done_callback(_seen)
-        return self._without_database(name)
+        return _good(self._without_database(name))
 
-    def _shared(self, name: Name, ask: Ask) -> "asyncio.Task[Admission]":
+    def _shared(self, name: Name, ask: Ask) -> "asyncio.Task[Answer]":
         """One query for all requests that wait for the same answer."""
         task = self._waiting.get(name)
         if task is None:
             task = asyncio.get_running_loop().create_task(self._ask(name, ask))
             self._waiting[name] = task
-            task.add_done_callback(lambda _: self._waiting.pop(name, None))
+            self._asking.add(task)
+            task.add_done_callback(partial(self._asked, name))
         return task
 
-    async def _ask(self, name: Name, ask: Ask) -> Admission:
+    def _asked(self, name: Name, task: "asyncio.Task[Answer]") -> None:
+        self._asking.discard(task)
+        if self._waiting.get(name) is task:
+            del self._waiting[name]
+
+    async def _ask(self, name: Name, ask: Ask) -> Answer:
+        """The answer, asked for anew where something was forgotten meanwhile. Refusals are returned."""
         loop = asyncio.get_running_loop()
-        forgotten = self._forgotten
-        try:
-            answer = await loop.run_in_executor(self._threads, ask)
-        except (sa.exc.SQLAlchemyError, psycopg.Error) as error:
-            log.warning("database away: %s", type(error).__name__)
-            self._away_at = self._monotonic()
-            return self._without_database(name)
-        except SluicewayError as error:
-            self._keep(name, error)
-            raise
-        self._keep(name, answer)
-        if self._forgotten != forgotten:
-            # It may have been read before what we were told to forget: the next request asks again.
-            self._entries[name].at -= BEHIND_S + 0.001
+        for _ in range(_TRIES):
+            forgotten = self._forgotten
+            try:
+                answer: Answer = await loop.run_in_executor(self._threads, ask)
+            except _AWAY as error:
+                log.warning("database away: %s", describe(error))
+                self._away_at = self._monotonic()
+                return self._without_database(name)
+            except (sa.exc.SQLAlchemyError, psycopg.Error):
+                log.exception("who may send cannot be read")
+                told = Unavailable("The key cannot be checked: the log says why.", retry_after_s=2)
+                return self._known_before(name) or told
+            except SluicewayError as error:
+                answer = _bare(error)
+            if self._forgotten == forgotten:
+                self._keep(name, answer)
+                break
+        # Not kept if it never was quiet: the next request asks again.
         return answer
 
-    def _without_database(self, name: Name) -> Admission:
-        entry = self._entries.get(name)
-        if entry is not None and isinstance(entry.answer, Admission):
-            entry.refreshing = False
-            good = self._monotonic() - entry.at < KEPT_S and entry.answer.expires_at_s > self._time_s()
-            if good:
-                return entry.answer
-        raise DatabaseAway("The key cannot be checked just now.", retry_after_s=2) from None
+    def _without_database(self, name: Name) -> Answer:
+        away = DatabaseAway("The key cannot be checked just now.", retry_after_s=2)
+        return self._known_before(name) or away
 
-    def _keep(self, name: Name, answer: Admission | SluicewayError) -> None:
-        if len(self._entries) >= MOST_ENTRIES:
-            self._entries.clear()  # somebody tries keys: the good ones are back with one query each
-        if isinstance(answer, SluicewayError):
-            answer.__traceback__ = None
-        self._entries[name] = _Entry(answer, self._monotonic())
+    def _known_before(self, name: Name) -> Admission | None:
+        entry = self._entries.get(name)
+        if entry is None:
+            return None
+        entry.refreshing = False
+        good = self._monotonic() - entry.at < KEPT_S and entry.answer.expires_at_s > self._time_s()
+        return entry.answer if good else None
+
+    def _keep(self, name: Name, answer: Answer) -> None:
+        self._entries.pop(name, None)
+        self._refused.pop(name, None)
+        if len(self._entries) + len(self._refused) >= MOST_ENTRIES:
+            if self._refused:
+                self._refused.popitem(last=False)
+            elif isinstance(answer, Admission):
+                self._entries.popitem(last=False)
+            else:
+                return
+        if isinstance(answer, Admission):
+            self._entries[name] = _Entry(answer, self._monotonic())
+        else:
+            self._refused[name] = answer, self._monotonic()
+
+
+def _good(answer: Answer) -> Admission:
+    """Raises a refusal: a copy for each request."""
+    if isinstance(answer, Admission):
+        return answer
+    raise _bare(answer)
+
+
+def _bare(error: SluicewayError) -> SluicewayError:
+    """The same without where it was raised: a traceback holds its frames, and they the whole request."""
+    return copy.copy(error)
 
 
 def _sender(workspace: str | None) -> bytes:
@@ -365,55 +415,7 @@ def bearer(authorization: bytes) -> str:
     return key.strip().decode("latin-1")
 
 
-def _seen(task: "asyncio.Task[Admission]") -> None:
+def _seen(task: "asyncio.Task[Answer]") -> None:
     """A refresh behind the requests' backs may fail: the next request asks again and tells its sender."""
     if not task.cancelled():
         task.exception()
-
-
-class ChangeListener:
-    """A thread that hears of revoked keys and changed pipelines, and makes the cache forget."""
-
-    def __init__(self, database: Database, cache: AccessCache, loop: asyncio.AbstractEventLoop) -> None:
-        self._database = database
-        self._cache = cache
-        self._loop = loop
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="ingest-listen", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stop.set()
-        self._thread.join(timeout=3)
-
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            try:
-                with self._database.connect(Role.APP, autocommit=True) as connection:
-                    connection.execute(f"LISTEN {_CHANNEL}")
-                    self._tell(None)  # what was said before is not known
-                    while not self._stop.is_set():
-                        for notice in connection.notifies(timeout=0.5):
-                            self._tell(notice.payload)
-            except psycopg.Error:
-                self._stop.wait(1.0)
-
-    def _tell(self, payload: str | None) -> None:
-        if payload is None:
-            call = partial(self._cache.forget)
-        elif '"keys"' in payload or '"catalog"' in payload or '"secrets"' in payload:
-            message = orjson.loads(payload)
-            if message.get("t") == "keys":
-                call = partial(self._cache.forget, key_id=message.get("k"))
-            elif message.get("t") == "catalog":
-                call = partial(self._cache.forget, pipeline_id=message.get("p"))
-            elif message.get("t") == "secrets":
-                call = partial(self._cache.forget, pipeline_id=message.get("p"), secrets=True)
-            else:
-                return
-        else:
-            return
-        with suppress(RuntimeError):  # the loop is closed
-            self._loop.call_soon_threadsafe(call)

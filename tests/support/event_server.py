@@ -125,7 +125,7 @@ def edge(
 ) -> Iterator[Edge]:
     """The route on a free port, its spool in `folder`."""
     log = writer or SpoolWriter(folder)
-    route = EventRoute(log, AccessCache(admit), "test", limits or Limits(1 << 24, 1 << 20))
+    route = EventRoute(log, AccessCache(admit, check=str), "test", limits or Limits(1 << 24, 1 << 20))
     server = ThreadedServer(route, protocol_of(way, route, guard), keep_alive_s)
     try:
         yield Edge(route, server, log, folder)
@@ -163,7 +163,7 @@ def event_server(
 def main(folder: str, port: str, way: str = "plain", buffer_bytes: str = "0", guard: str = "{}") -> None:
     writer = SpoolWriter(Path(folder), segment_bytes=200_000)
     limits = Limits(body_bytes=1 << 24, event_bytes=1 << 20)
-    route = EventRoute(writer, AccessCache(admit), "test", limits)
+    route = EventRoute(writer, AccessCache(admit, check=str), "test", limits)
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if int(buffer_bytes):
