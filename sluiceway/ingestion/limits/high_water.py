@@ -17,6 +17,9 @@ from sluiceway.ingestion.spool.drain import LOOK_AGAIN_S, UNKNOWN_WAIT_S, Drain,
 from sluiceway.ingestion.spool.progress import SpoolProgress
 from sluiceway.kit.errors import SluicewayError
 
+SET_LEAST_S = 1.0  # the wall clock was set, if it moved by more than this beside the process's own
+DRIFT = 0.001  # and by more than this part of what passed: a clock that is only corrected is not set
+
 
 class Stats(Protocol):
     @property
@@ -64,6 +67,35 @@ class HighWaterFigures:
     backlogged: tuple[int, ...]
 
 
+class Ages:
+    """How old a time of receipt is, also where somebody set the wall clock while it waited.
+
+    A clock set forward is told by the process's own: what was received by the old time has not aged by the
+    difference. One set back only makes ages too small until it has caught up.
+    """
+
+    def __init__(self, now: float, wall_s: float) -> None:
+        self._now, self._wall_s = now, wall_s
+        self._set: list[tuple[float, float]] = []  # what it showed when set forward, and by how much
+
+    def look(self, now: float, wall_s: float) -> None:
+        passed = now - self._now
+        expected = self._wall_s + passed
+        by = wall_s - expected
+        least = SET_LEAST_S + passed * DRIFT
+        if by > least:
+            self._set = [*self._set[-7:], (expected, by)]
+        elif by < -least:
+            self._set.clear()
+        self._now, self._wall_s = now, wall_s
+
+    def age_s(self, received_us: int) -> float:
+        """As of the last look."""
+        received_s = received_us / 1e6
+        age = self._wall_s - received_s - sum(by for until, by in self._set if received_s <= until)
+        return max(0.0, age)
+
+
 class HighWater:
     """For one process that writes a spool; asked before a request's body is read."""
 
@@ -82,6 +114,7 @@ class HighWater:
         self._monotonic = monotonic
         self._time_s = time_s
         self._drain = Drain(spool.folder, monotonic=monotonic, time_s=time_s)
+        self._ages = Ages(monotonic(), time_s())
         self._look_at = float("-inf")
         self._looking = threading.Lock()  # figures are asked for by other threads
         self._progress: SpoolProgress | None = None
@@ -158,13 +191,14 @@ class HighWater:
             self._waiting_since = None
         elif stats.bytes > self._bytes_then and self._waiting_since is None:
             self._waiting_since = now
+        self._ages.look(now, self._time_s())
         self._lag_s = self._lag(now)
         self._behind = self._too_old() if self._lag_s > self._marks.lag_s else None
 
     def _lag(self, now: float) -> float:
         """Age of the oldest event that waits. A silent loader's last word ages, and what came after it."""
         oldest_us = self._progress.oldest_received_us if self._progress is not None else None
-        known = 0.0 if oldest_us is None else self._time_s() - oldest_us / 1e6
+        known = 0.0 if oldest_us is None else self._ages.age_s(oldest_us)
         since = 0.0 if self._waiting_since is None else now - self._waiting_since
         return max(known, since, 0.0)
 

@@ -39,15 +39,21 @@ class Scene:
     def __init__(self, folder: Path, pipeline_bytes: int = 1000, lag_s: float = 60.0) -> None:
         self.now = START_S
         self.log = Log(folder)
-        clock = lambda: self.now  # noqa: E731
-        self.marks = HighWater(self.log, Marks(pipeline_bytes, lag_s), monotonic=clock, time_s=clock)
+        self.set_s = 0.0  # by how much the wall clock was set forward
+        self.marks = HighWater(
+            self.log,
+            Marks(pipeline_bytes, lag_s),
+            monotonic=lambda: self.now,
+            time_s=lambda: self.now + self.set_s,
+        )
 
     def tell(self, rate: float, age_s: float | None = None, **pipelines: int) -> None:
         """The loader's word, now: what waits by pipeline (`p1=500`), and how old the oldest is."""
-        oldest = None if age_s is None else int((self.now - age_s) * 1e6)
+        wall = self.now + self.set_s
+        oldest = None if age_s is None else int((wall - age_s) * 1e6)
         waiting = {int(name[1:]): Waiting(size, oldest) for name, size in pipelines.items()}
         SpoolProgress(
-            self.now, "n", Position(1, 0), sum(pipelines.values()), oldest, rate, waiting
+            wall, "n", Position(1, 0), sum(pipelines.values()), oldest, rate, waiting
         ).save(self.log.folder)  # fmt: skip
         self.now += 1
 
@@ -121,6 +127,23 @@ def test_lag_past_the_mark_stops_everybody_until_the_loader_is_back(scene: Scene
     assert scene.marks.figures().behind
     scene.tell(100.0, 2, p1=100)
     assert scene.refusal(2) is None and not scene.marks.figures().behind
+
+
+def test_a_clock_set_forward_makes_nothing_older(scene: Scene) -> None:
+    scene.tell(100.0, 5, p1=500)
+    assert scene.refusal() is None
+    scene.set_s = 600  # the events wait from before it
+    scene.tell(100.0, 606, p1=500)
+    assert scene.refusal() is None and scene.marks.figures().lag_s == pytest.approx(7)
+    scene.tell(100.0, 1, p1=500)  # received by the new time
+    assert scene.refusal() is None and scene.marks.figures().lag_s == pytest.approx(2)
+    scene.now += 60  # the loader is silent: these do get older
+    assert isinstance(scene.refusal(), LoaderBehind)
+    scene.tell(100.0, 2, p1=500)
+    scene.set_s = 0.0  # and back again
+    assert scene.refusal() is None
+    scene.tell(100.0, 62, p1=500)
+    assert isinstance(scene.refusal(), LoaderBehind)
 
 
 def test_a_loader_that_died_with_nothing_waiting_is_noticed(scene: Scene) -> None:
