@@ -20,8 +20,9 @@ class Slice:
     """One limited thing as this process sees it.
 
     `tokens` may be used until `until`; `lease` is what the bucket takes for held until `lease_until` at
-    most. `left` is what the bucket had at `left_at`, when last asked (infinite before that): it holds at
-    most that and what has flowed in since.
+    most. `left` is what the bucket had at `left_at`, when last asked (infinite before that). Until
+    `left_until` it is taken to hold at most that and what has flowed in since; then somebody asks again,
+    for others may have given back what they held.
     """
 
     thing: Thing
@@ -34,6 +35,7 @@ class Slice:
     leased_at: float = _NEVER
     left: float = float("inf")
     left_at: float = _NEVER
+    left_until: float = _NEVER
     quiet_until: float = _NEVER
     low: float = 0.0
     topping: bool = False
@@ -68,8 +70,8 @@ class Slice:
         return self.tokens > 0 and now + wait_s >= self.until
 
     def hopeless_s(self, need: float, now: float) -> float:
-        """How long a need is sure not to be met, 0 if asking may help."""
-        if self.left == float("inf"):
+        """How long a need is not to be met by what is known, 0 if asking may help."""
+        if self.left == float("inf") or now >= self.left_until:
             return 0.0
         most = self.left + self.thing.rate * max(0.0, now - self.left_at) + self.rest(now)
         missing = need - min(most, self.thing.burst)
@@ -107,7 +109,7 @@ class Slice:
             self.until, self.leased_at = until, sent_at
             self.lease_until = now + until - sent_at  # the bucket's clock began to run after the question
         self.low = leased / 2
-        self.left, self.left_at = left, sent_at
+        self.left, self.left_at, self.left_until = left, sent_at, until
         if wanted > 0 and leased < wanted - TOLERANCE:
             self.quiet_until = now + min(SCARCE_S, MOST_OF_BURST * self.thing.burst / self.thing.rate)
         self.local = None

@@ -200,6 +200,30 @@ def test_what_is_held_goes_back_when_a_process_ends(database: Database) -> None:
     asyncio.run(run())
 
 
+def test_what_another_process_gives_back_is_seen(database: Database) -> None:
+    """What a bucket had when it was asked is believed as long as a lease lasts, no longer."""
+    who = admission(LimitsSpec(events_per_s=1, burst=1000))
+
+    async def run() -> None:
+        async with Cluster(database, 2) as cluster:
+            for _ in range(2):
+                assert await cluster.send(1, who, 100) is None
+            assert cluster.limiters[1].held == 250
+            assert await cluster.send(0, who, 550) is None
+            refused = await cluster.send(0, who, 100)
+            assert refused is not None and refused.retry_after_s == pytest.approx(100)
+            asks = cluster.limiters[0].figures.asks
+            cluster.clock.now += 1.9
+            assert await cluster.send(0, who, 100) is not None
+            assert cluster.limiters[0].figures.asks == asks  # just asked
+            await cluster.limiters[1].close()
+            cluster.clock.now += 0.2
+            assert await cluster.send(0, who, 100) is None
+            check_windows(cluster.grants, 1, 1000)
+
+    asyncio.run(run())
+
+
 def test_more_than_the_burst_is_refused_for_good(database: Database) -> None:
     who = admission(LimitsSpec(events_per_s=5, burst=10, bytes_per_s=100))
 
