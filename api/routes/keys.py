@@ -10,7 +10,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from api.deps import Services, catalog, require
 from api.idempotency import IdempotentRoute
 from api.pagination import CursorParameter, Limit, Page, decode, page
-from sluiceway.catalog.limits import MAX_BURST, MAX_RATE, key_limits
+from sluiceway.catalog.limits import LEAST_RATE, MAX_BURST, MAX_RATE, key_limits
 from sluiceway.catalog.service import Catalog
 from sluiceway.identity import keys
 from sluiceway.identity.contracts import Caller, KeyInfo
@@ -41,8 +41,9 @@ class NewKey(BaseModel):
         default=None,
         gt=0,
         le=MAX_RATE,
-        description="Events a second it may send, averaged, to all its pipelines together; null: no limit"
-        " of its own.",
+        description="Events a second it may send, averaged, to all its pipelines together, at least one a"
+        " day (1/86400); null: no limit of its own.",
+        json_schema_extra={"minimum": LEAST_RATE},
     )
     burst: int | None = Field(
         default=None,

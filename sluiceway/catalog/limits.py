@@ -7,12 +7,14 @@ sent (`sluiceway.ingestion.limits`), the limits of the whole platform (`sluicewa
 import math
 from dataclasses import dataclass
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from sluiceway.catalog.base import Strict
 from sluiceway.identity.errors import InvalidKeyRequest
 from sluiceway.kit.errors import FieldError
 
+LEAST_RATE = 1 / 86_400
+"""One event a day: less is as good as none, and waiting times would grow past what can be told."""
 MAX_RATE = 10_000_000
 MAX_BURST = 100_000_000
 BURST_S = 2.0
@@ -39,7 +41,11 @@ class LimitsSpec(Strict):
     """
 
     events_per_s: float | None = Field(
-        default=None, gt=0, le=MAX_RATE, description="Events a second, averaged; fractions are allowed."
+        default=None,
+        gt=0,
+        le=MAX_RATE,
+        description="Events a second, averaged; fractions are allowed, down to one event a day (1/86400).",
+        json_schema_extra={"minimum": LEAST_RATE},
     )
     burst: int | None = Field(
         default=None,
@@ -60,6 +66,13 @@ class LimitsSpec(Strict):
     events_per_request: int | None = Field(
         default=None, ge=1, le=MAX_BURST, description="Most events in one request."
     )
+
+    @field_validator("events_per_s")
+    @classmethod
+    def _not_too_slow(cls, rate: float | None) -> float | None:
+        if rate is not None and rate < LEAST_RATE:
+            raise ValueError("should be at least one event a day, 1/86400 (0.0000116) a second")
+        return rate
 
     @model_validator(mode="after")
     def _burst_fits_rate(self) -> "LimitsSpec":
@@ -109,8 +122,10 @@ def key_limits(rate: float | None, burst: int | None) -> KeyLimits | None:
                 "A burst needs a rate beside it.", errors=[FieldError("burst", "needs a rate beside it")]
             )
         return None
-    if not 0 < rate <= MAX_RATE:
-        problem = FieldError("rate", f"should be above 0 and at most {MAX_RATE} events a second")
+    if not LEAST_RATE <= rate <= MAX_RATE:
+        problem = FieldError(
+            "rate", f"should be from one event a day, 1/86400 (0.0000116), to {MAX_RATE} events a second"
+        )
         raise InvalidKeyRequest("The key's rate cannot be.", errors=[problem])
     found = default_burst(rate) if burst is None else burst
     if not least_burst(rate) <= found <= MAX_BURST:

@@ -11,13 +11,17 @@ from collections.abc import Sequence
 from sluiceway.ingestion.errors import BatchExceedsBurst, RateLimited
 from sluiceway.ingestion.limits.slices import Slice
 
+LONGEST_S = 1e9
+"""Longer than anybody waits: keys kept before there was a least rate may be told no more than this."""
+
 
 def rate_limited(
     parts: Sequence[Slice], needs: Sequence[float], waits_s: Sequence[float], now: float
 ) -> RateLimited:
     """The refusal of a request with these needs, each of which has to wait so long."""
+    waits_s = [min(wait_s, LONGEST_S) for wait_s in waits_s]
     wait = max(waits_s)
-    at = list(waits_s).index(wait)
+    at = waits_s.index(wait)
     part, need = parts[at], needs[at]
     return RateLimited(
         f"The request counts {need:.0f} {_unit(part)} against {part.title}: they will be there in"
@@ -52,7 +56,7 @@ def _available(part: Slice, now: float, need: float, wait_s: float) -> int:
 
 
 def _policy(part: Slice) -> str:
-    burst, window = int(part.thing.burst), math.ceil(part.thing.burst / part.thing.rate)
+    burst, window = int(part.thing.burst), math.ceil(min(part.thing.burst / part.thing.rate, LONGEST_S))
     return f'"{_name(part)}";q={burst};w={window};qu="{"content-bytes" if part.counts_bytes else "events"}"'
 
 

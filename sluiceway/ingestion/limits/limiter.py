@@ -17,12 +17,14 @@ from dataclasses import dataclass
 import psycopg
 
 from sluiceway.catalog.limits import NO_LIMITS, KeyLimits, LimitsSpec
+from sluiceway.infra.trouble import describe
 from sluiceway.ingestion.access import Admission
 from sluiceway.ingestion.errors import BatchExceedsBurst, RateLimited
 from sluiceway.ingestion.limits.answers import batch_exceeds_burst, rate_limited
 from sluiceway.ingestion.limits.buckets import Ask, Buckets, Taken, Thing
 from sluiceway.ingestion.limits.refusals import RefusalBook
 from sluiceway.ingestion.limits.slices import Slice
+from sluiceway.kit.errors import Unavailable
 from sluiceway.kit.ids import token
 
 log = logging.getLogger("sluiceway.ingestion")
@@ -181,18 +183,31 @@ class RateLimiter:
         """One question at a time: those who wait behind it often find what they need when it is answered."""
         while self._jobs:
             job = self._jobs.popleft()
-            if job.future is None:
-                await self._fetch(job)
-            elif not job.future.done() and not self._settle(job):
-                taken = await self._fetch(job)
-                if taken is None:
-                    self._settle_alone(job)
-                elif taken.granted:
-                    self._grant(job)
-                else:
-                    self._refuse(job, taken.waits_s)
-            for part in job.parts:
-                part.topping = False
+            try:
+                await self._carry_out(job)
+            except Exception as error:  # that request's alone: those behind it go on
+                self._fail(job, error)
+            if job.future is None and not job.give_back:
+                for part in job.parts:
+                    part.topping = False
+
+    async def _carry_out(self, job: _Job) -> None:
+        if job.future is None:
+            await self._fetch(job)
+        elif not job.future.done() and not self._settle(job):
+            taken = await self._fetch(job)
+            if taken is None:
+                self._settle_alone(job)
+            elif taken.granted:
+                self._grant(job)
+            else:
+                self._refuse(job, taken.waits_s)
+
+    def _fail(self, job: _Job, error: Exception) -> None:
+        if not isinstance(error, Unavailable):
+            log.error("a question about rates failed", exc_info=error)
+        if job.future is not None and not job.future.done():
+            job.future.set_exception(error)
 
     def _settle(self, job: _Job) -> bool:
         """Decide by what is known here, if that is enough."""
@@ -226,7 +241,10 @@ class RateLimiter:
         self._grant(job)
 
     async def _fetch(self, job: _Job) -> Taken | None:
-        """Ask for what the job needs and for something to hold besides. None: the database is away."""
+        """Ask for what the job needs and for something to hold besides. None: the database is away.
+
+        Raises `Unavailable` when the database answers with an error.
+        """
         if self.on_its_own:
             return None
         sent_at = self._monotonic()
@@ -273,9 +291,14 @@ class RateLimiter:
             return None
         try:
             taken = future.result()
-        except psycopg.Error as error:
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             self._gone(type(error).__name__)
             return None
+        except psycopg.Error as error:
+            # It is there and says no: others' questions may go well, so nobody is limited alone for it.
+            self.figures.failed_asks += 1
+            log.warning("the database refused a question about rates: %s", describe(error))
+            raise Unavailable("The limits cannot be counted just now.", retry_after_s=AWAY_S) from error
         self._away_until = _NEVER
         return taken
 

@@ -9,7 +9,7 @@ import yaml
 
 from sluiceway.catalog.contracts import PipelineSpec, json_schema
 from sluiceway.catalog.errors import InvalidPipeline
-from sluiceway.catalog.limits import KeyLimits, LimitsSpec, key_limits
+from sluiceway.catalog.limits import LEAST_RATE, KeyLimits, LimitsSpec, key_limits
 from sluiceway.catalog.service import parse
 from sluiceway.identity.errors import InvalidKeyRequest
 
@@ -60,6 +60,7 @@ def test_a_burst_that_is_not_given_is_two_seconds_worth(
     ("old", "new", "field", "says"),
     [
         ("events_per_s: 0.5", "events_per_s: 0", "limits.events_per_s", "greater than 0"),
+        ("events_per_s: 0.5", "events_per_s: 1.0e-310", "limits.events_per_s", "one event a day"),
         ("events_per_s: 0.5", "events_per_s: 1000", "limits", "at least 100"),
         ("  events_per_s: 0.5\n", "", "limits", "needs events_per_s"),
         ("burst: 40", "burst: 0", "limits.burst", "greater than or equal to 1"),
@@ -81,10 +82,12 @@ def test_a_keys_limit_is_whole_or_absent() -> None:
     assert key_limits(None, None) is None
     assert key_limits(5, None) == KeyLimits(5, 10)
     assert key_limits(0.01, 3) == KeyLimits(0.01, 3)
+    assert key_limits(LEAST_RATE, None) == KeyLimits(LEAST_RATE, 1)
 
 
 @pytest.mark.parametrize(
     ("rate", "burst", "field"), [(None, 5, "burst"), (0, 5, "rate"), (-1, None, "rate"), (1e9, None, "rate"),
+                                 (1e-310, None, "rate"), (0.9 / 86_400, 5, "rate"),
                                  (100, 9, "burst"), (float("nan"), None, "rate")],
 )  # fmt: skip
 def test_a_keys_limit_that_cannot_be_is_refused(rate: float | None, burst: int | None, field: str) -> None:
