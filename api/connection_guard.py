@@ -140,12 +140,16 @@ class GuardedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         at = 0
         while at < len(data) and self.phase != OVER:
-            if self._held_back or (self.phase == WAITING and self.answering()):
+            if self._held_back or self._owes_first():
                 self.hold_back(data[at:] if at else data)
                 return
             size = max(_BITE_BYTES, self._length - self._body_bytes if self.phase == BODY else 0)
             self._parse(data[at : at + size] if at or size < len(data) else data)
             at += size
+
+    def _owes_first(self) -> bool:
+        """Whether an answer is outstanding to a request before the one that would be parsed now."""
+        return bool(self.pipeline) if self.phase == BODY else self.answering()
 
     def hold_back(self, data: bytes) -> None:
         """Keep `data` unread until what came before has its answer; read no more meanwhile."""
@@ -165,7 +169,10 @@ class GuardedProtocol(HttpToolsProtocol):
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             if self._should_upgrade():
+                self.phase = OVER  # the connection is another protocol's from here on
                 self.handle_websocket_upgrade()
+            elif self.parser.get_method() == b"CONNECT":
+                self.refuse(MalformedRequest("This is no proxy: CONNECT is not offered."))
             else:
                 self._stay_with_http_1(data[upgrade.args[0] :])
             return
@@ -195,6 +202,8 @@ class GuardedProtocol(HttpToolsProtocol):
         limits = self.watch.limits
         if self._head_count > limits.headers or self._head_bytes > limits.header_bytes:
             raise self._stop(self._too_large())
+        if self.phase == BODY:
+            return  # a trailer: not to be taken for a header (RFC 9110, 6.5.1)
         if len(name) == 14 and name.lower() == b"content-length" and len(value) < 19 and value.isdigit():
             self._length = int(value)
         super().on_header(name, value)
@@ -203,10 +212,11 @@ class GuardedProtocol(HttpToolsProtocol):
         self._staying = bool(self.parser.should_upgrade()) and not self._should_upgrade()
         if self._staying:
             return
+        # First, because it refuses addresses that are none: then there is no body of anybody's yet.
+        super().on_headers_complete()
         self.phase = BODY
         self.since = self.watch.now
         self._served = True
-        super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         self._body_bytes += len(body)
@@ -262,6 +272,8 @@ class GuardedProtocol(HttpToolsProtocol):
         if self.pipeline:
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
+            if self._held_back and not self.pipeline:
+                self.go_on()
         elif self._farewell is not None:
             self._say_farewell(self._farewell)
         elif self._held_back:
@@ -340,6 +352,8 @@ class GuardedProtocol(HttpToolsProtocol):
         elif self.phase == WAITING:
             if not self.busy():
                 self._look_at_idle(now)
+        elif self.phase == HEAD and self._held_back:
+            self.since += elapsed  # the server is not reading: the time is not the client's
         elif self.phase == HEAD:
             if now - self.since > limits.head_s:
                 self.refuse(

@@ -18,6 +18,7 @@ from sluiceway.kit.errors import SluicewayError
 START = b"POST /v1/pipelines/"
 MOST_HEAD_BYTES = 2048
 MOST_HEADS = 4096
+MOST_HEADERS = 50
 _PATH = re.compile(rb"/v1/pipelines/([a-z0-9][a-z0-9_-]*)/events")
 _KEY = b"bearer slw_"
 # A request with one of these is not plain: something has to be done about it first.
@@ -83,6 +84,8 @@ def parse(head: bytes) -> PlainHead | None:
 
 
 def _plain(slug: str, headers: list[tuple[bytes, bytes]]) -> PlainHead | None:
+    if len(headers) > MOST_HEADERS:
+        return None  # what is kept is bounded, and the ordinary way says how many there may be
     found: dict[bytes, bytes] = {}
     for name, value in headers:
         if name in _UNUSUAL or (name == b"connection" and value.lower() != b"keep-alive"):
