@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +19,15 @@ if TYPE_CHECKING:
 _TELL_EVERY_S = 2.0
 _DAY = timedelta(days=1)
 _DAYS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
+
+
+def _end(text: str) -> datetime:
+    """A bare date is taken whole; a time is that moment, midnight too."""
+    day, moment = _DAYS
+    for form, more in ((day, _DAY), (moment, timedelta(0))):
+        with suppress(ValueError):
+            return datetime.strptime(text, form) + more  # noqa: DTZ007  # as `--from` gives it
+    raise typer.BadParameter(f"{text!r} is neither a date ({day}) nor a time ({moment}).")
 
 
 def register(app: typer.Typer) -> None:
@@ -43,7 +53,12 @@ def verify(
     ] = None,
     last: Annotated[
         datetime | None,
-        typer.Option("--to", formats=_DAYS, help="To this day (with it), or before this time."),
+        typer.Option(
+            "--to",
+            parser=_end,
+            metavar=f"[{'|'.join(_DAYS)}]",
+            help="To this day (with it), or before this time.",
+        ),
     ] = None,
     wait: Annotated[
         float, typer.Option(min=0, help="Wait up to so many seconds until this machine's spools are empty.")
@@ -62,7 +77,7 @@ def verify(
     with command_database(settings) as database:
         read_to = _settle(settings, database, wait, telling)
         report = _run(
-            settings, database, ledger, pipeline or [], consumer, first, _end(last), show, read_to, telling
+            settings, database, ledger, pipeline or [], consumer, first, last, show, read_to, telling
         )
     telling.end()
     if as_json:
@@ -126,13 +141,6 @@ def _settle(
             )
             telling.say(f"after {wait:g} s events of node {state.node} still wait {what}")
     return {state.node: state.bronze_read_to for state in states}
-
-
-def _end(last: datetime | None) -> datetime | None:
-    """A day is taken whole."""
-    if last is not None and last.hour == last.minute == last.second == 0:
-        return last + _DAY
-    return last
 
 
 class _Telling:
