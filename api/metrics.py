@@ -28,6 +28,7 @@ from sluiceway.infra.metrics import (
     tally_family,
 )
 from sluiceway.infra.reporting import Report, gather, read_reports
+from sluiceway.ingestion.spool import segments
 from sluiceway.loading.overview import PipelineStatus
 
 if TYPE_CHECKING:
@@ -207,20 +208,13 @@ def _merge(families: dict[str, Metric], found: Iterable[Metric], node: str, proc
 def _node(services: ApiServices) -> Iterator[Metric]:
     settings = services.settings
     folder: Path = settings.spool_dir
-    sizes = [path.stat().st_size for path in _segments(folder)]
-    yield gauge_family("sluiceway_spool_bytes", sum(sizes))
-    yield gauge_family("sluiceway_spool_segments", len(sizes))
+    with suppress(OSError):  # a folder that cannot be read costs these two only
+        yield gauge_family("sluiceway_spool_bytes", segments.used_bytes(folder))
+        yield gauge_family("sluiceway_spool_segments", len(segments.numbers(folder)))
     yield gauge_family("sluiceway_spool_max_bytes", settings.spool_max_bytes)
     with suppress(OSError):  # the folder is not made yet
         yield gauge_family("sluiceway_disk_free_bytes", shutil.disk_usage(settings.home).free)
     yield gauge_family("sluiceway_disk_reserve_bytes", settings.disk_reserve_bytes)
-
-
-def _segments(folder: Path) -> list[Path]:
-    try:
-        return [path for path in folder.glob("*.seg") if path.exists()]
-    except OSError:
-        return []
 
 
 def _processes(reports: list[Report], own: str, node: str, now: datetime) -> Iterator[Metric]:

@@ -109,19 +109,35 @@ class Reporter:
         self._thread.start()
 
     def stop(self) -> None:
-        """Tell that the process ends; waits at most a moment for a report that is on its way."""
+        """Tell that the process ends; waits at most a moment for a report that is on its way, and one for
+        the database."""
         self._stop.set()
         if self._thread.ident is not None:
             self._thread.join(_PATIENCE_S)
+        document = self._document(ended=True)
         try:
-            self._write(self._document(ended=True))
+            self._write(document)
         except OSError as error:
             log.debug("the last report was not written: %s", error)
+        # In a thread: a database that hangs must not keep the process from ending.
+        last = threading.Thread(target=self._keep_last, args=(document,), name="last-report", daemon=True)
+        last.start()
+        last.join(_PATIENCE_S)
+
+    def _keep_last(self, document: dict[str, Any]) -> None:
+        try:
+            self._keep(document)
+        except Exception as error:  # the file has it; other nodes see a silence until the row is swept
+            log.debug("the last report was not kept: %s", type(error).__name__)
 
     def report(self) -> None:
         """One report now. Raises OSError and database errors."""
         document = self._document()
         self._write(document)
+        self._keep(document)
+
+    def _keep(self, document: dict[str, Any]) -> None:
+        """The row, for other nodes."""
         if self._database is not None:
             with self._database.transaction(self._role) as connection:
                 connection.execute(
@@ -190,18 +206,24 @@ def read_reports(home: Path, node: str) -> list[Report]:
     for path in sorted(folder(home, node).glob("*.json")):
         try:
             found.append(_report(json.loads(path.read_text())))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             log.debug("the report %s cannot be read: %s", path, error)
     return found
 
 
 def find_reports(connection: sa.Connection, now: datetime) -> list[Report]:
-    """The reports of every node's processes of the last day."""
+    """The reports of every node's processes of the last day; what cannot be read is left out."""
     rows = connection.execute(
         sa.text("SELECT report FROM app.process_reports WHERE at > :since ORDER BY node, process"),
         {"since": datetime.fromtimestamp(now.timestamp() - FORGOTTEN_S, UTC)},
     )
-    return [_report(row.report) for row in rows]
+    found = []
+    for row in rows:
+        try:
+            found.append(_report(row.report))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:  # another version's, or damaged
+            log.debug("a report of the database cannot be read: %s", type(error).__name__)
+    return found
 
 
 def sweep_reports(connection: sa.Connection, now: datetime) -> int:
@@ -222,18 +244,22 @@ def _as_json(family: Metric) -> dict[str, Any]:
 
 
 def _report(document: dict[str, Any]) -> Report:
+    """Raises ValueError, KeyError, TypeError or AttributeError where it is not a report."""
     families = []
     for found in document["families"]:
         family = Metric(found["name"], found["help"], found["kind"])
         for name, labels, value in found["samples"]:
             family.add_sample(name, labels, value)
         families.append(family)
+    at, started_at = (datetime.fromisoformat(document[key]) for key in ("at", "started_at"))
+    if at.tzinfo is None or started_at.tzinfo is None:
+        raise ValueError("times need a zone")
     return Report(
-        node=document["node"],
-        process=document["process"],
-        at=datetime.fromisoformat(document["at"]),
-        started_at=datetime.fromisoformat(document["started_at"]),
+        node=str(document["node"]),
+        process=str(document["process"]),
+        at=at,
+        started_at=started_at,
         ended=bool(document["ended"]),
-        state=document["state"],
+        state=dict(document["state"]),
         families=families,
     )
