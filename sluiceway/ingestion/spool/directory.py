@@ -85,3 +85,8 @@ class Directory:
         gone = self._known.pop((number, offset // self.stretch_bytes), None)
         if gone is not None:
             self._records -= len(gone.at)
+
+    def forget_segment(self, number: int) -> None:
+        """There is another file under this number."""
+        for key in [key for key in self._known if key[0] == number]:
+            self._records -= len(self._known.pop(key).at)

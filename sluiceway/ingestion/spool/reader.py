@@ -108,6 +108,15 @@ class SpoolReader:
                     break
         return Scan(extents, max(at, start), max_bytes - budget)
 
+    def begun(self) -> bool:
+        """Whether there is any segment: a folder without one may be a disk that is not mounted."""
+        return bool(segments.numbers(self.folder))
+
+    def bounds(self) -> tuple[int, int] | None:
+        """The numbers of the first and of the newest segment that are there; None: none is."""
+        present = segments.numbers(self.folder)
+        return (present[0], present[-1]) if present else None
+
     def wait(self, timeout_s: float) -> bool:
         """Sleep until the writer rings (True) or the time is over (False). The first call returns at once."""
         if self._ear is None:
@@ -141,13 +150,19 @@ class SpoolReader:
 
     def _segment(self, number: int) -> _Segment:
         found = self._open.pop(number, None)
+        if found is not None and os.fstat(found.file).st_nlink == 0:
+            # Trimmed, or taken back by a writer that could not begin it and has made it again since.
+            os.close(found.file)
+            self._directory.forget_segment(number)
+            self._looked = None
+            found = None
         if found is None:
             while len(self._open) >= _OPEN_SEGMENTS:
                 os.close(self._open.pop(next(iter(self._open))).file)
             found = _Segment(number, os.open(segments.path_of(self.folder, number), os.O_RDONLY), None)
         self._open[number] = found  # the last used is the last to be closed
         if found.marker is None:
-            head = os.pread(found.file, READ_BYTES, 0)
+            head = segments.read_at(found.file, READ_BYTES, 0)
             if len(head) >= records.SEGMENT_HEADER_BYTES:
                 found.marker = segments.read_marker(head)
         return found
@@ -223,7 +238,7 @@ class SpoolReader:
         if not wanted:
             return _Run(segment.number, offset, b"", [], end)
         first, last = wanted[0][0], wanted[-1][0] + wanted[-1][1]
-        data = os.pread(segment.file, last - first, first)
+        data = segments.read_at(segment.file, last - first, first)
         heads = [records.Head(at - first, size, 0, pipeline_id, 0) for at, size, pipeline_id in wanted]
         if len(data) < last - first or not all(records.is_valid(data, h.at, h.size) for h in heads):
             self._directory.forget(segment.number, offset)  # damaged since: the walk will say where
@@ -232,11 +247,11 @@ class SpoolReader:
 
     def _run(self, segment: _Segment, marker: bytes, offset: int, size: int, want: int) -> tuple[_Run, bool]:
         """Undamaged records from `offset` on, and False if no whole record follows them."""
-        data = os.pread(segment.file, min(size - offset, want), offset)
+        data = segments.read_at(segment.file, min(size - offset, want), offset)
         heads, used, missing = records.walk(data, marker)
         while not heads and missing is not None and len(data) < missing <= size - offset:
             before = len(data)
-            data = os.pread(segment.file, missing, offset)  # one record that is larger than a piece
+            data = segments.read_at(segment.file, missing, offset)  # one record that is larger than a piece
             if len(data) <= before:
                 break
             heads, used, missing = records.walk(data, marker)
@@ -255,7 +270,7 @@ class SpoolReader:
         step = 8 * READ_BYTES
         position = offset + 1
         while position < size:
-            data = os.pread(segment.file, min(step, size - position), position)
+            data = segments.read_at(segment.file, min(step, size - position), position)
             found = self._next_valid(segment.file, marker, data, position, size)
             if found is not None:
                 self._report(number, offset, found)
@@ -274,10 +289,10 @@ class SpoolReader:
         """The first whole record whose marker lies in `data`, as an offset in the file."""
         at = data.find(marker)
         while at >= 0:
-            head = os.pread(file, records.RECORD_HEADER_BYTES, base + at)
+            head = segments.read_at(file, records.RECORD_HEADER_BYTES, base + at)
             length = records.whole_length(head, 0, marker)
             if length is not None and base + at + length <= size:
-                record = os.pread(file, length, base + at)
+                record = segments.read_at(file, length, base + at)
                 if len(record) == length and records.is_valid(record, 0, length):
                     return base + at
             at = data.find(marker, at + 1)

@@ -3,6 +3,7 @@
 The calls that can fail for want of disk go through `FileOps`, so that a test can make them fail.
 """
 
+import errno
 import logging
 import mmap
 import os
@@ -16,6 +17,9 @@ SUFFIX = ".seg"
 LOCK_FILE = "writer.lock"
 DOORBELLS = "doorbells"
 _EPOCH_S = 1_577_836_800  # 2020-01-01 UTC
+
+_SECTOR_BYTES = 4096
+_DISK_BYTES = 64 * 1024  # that much in one piece without a readable sector is no bad spot: the disk is away
 
 log = logging.getLogger("sluiceway.spool")
 
@@ -80,6 +84,38 @@ def first_number(now_s: float) -> int:
     already, and the loader would take new events for old ones.
     """
     return max(1, int(now_s) - _EPOCH_S)
+
+
+def read_at(descriptor: int, size_bytes: int, offset: int) -> bytes:
+    """Bytes of a segment, with zeros for the sectors that the disk cannot read (EIO).
+
+    Raises OSError for any other failure, and if 64 KiB or more were asked for and no sector can be read.
+    """
+    try:
+        return os.pread(descriptor, size_bytes, offset)
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        return _read_sectors(descriptor, size_bytes, offset, error)
+
+
+def _read_sectors(descriptor: int, size_bytes: int, offset: int, error: OSError) -> bytes:
+    end = min(offset + size_bytes, os.fstat(descriptor).st_size)
+    found = bytearray(max(0, end - offset))
+    at, readable = offset, False
+    while at < end:
+        until = min(end, at - at % _SECTOR_BYTES + _SECTOR_BYTES)
+        try:
+            piece = os.pread(descriptor, until - at, at)
+            found[at - offset : at - offset + len(piece)] = piece
+            readable = True
+        except OSError as again:
+            if again.errno != errno.EIO:
+                raise
+        at = until
+    if len(found) >= _DISK_BYTES and not readable:
+        raise error
+    return bytes(found)
 
 
 def trim(folder: Path, before: Position) -> int:

@@ -348,7 +348,8 @@ class SpoolWriter:
             os.close(self._descriptor)
             self._descriptor = -1
         reach("spool.roll_begin")
-        number = self._number + 1
+        # Given out even if this fails: a reader may have the file open that is taken back below.
+        self._number = number = self._number + 1
         path = segments.path_of(self.folder, number)
         marker = secrets.token_bytes(records.MARKER_BYTES)
         header = records.segment_header(number, marker)
@@ -365,7 +366,7 @@ class SpoolWriter:
             os.close(descriptor)
             path.unlink(missing_ok=True)
             raise
-        self._descriptor, self._number, self._marker = descriptor, number, marker
+        self._descriptor, self._marker = descriptor, marker
         self._offset = len(header)
         self._gauge.add(len(header))
 
