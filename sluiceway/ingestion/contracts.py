@@ -178,6 +178,10 @@ class LogReader(Protocol):
         """
         ...
 
+    def bounds(self) -> tuple[int, int] | None:
+        """The numbers of the first and of the newest segment that are there; None: none is yet."""
+        ...
+
     def wait(self, timeout_s: float) -> bool:
         """Sleep until something may have been written (True) or the time is over (False)."""
         ...

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,11 @@ from sluiceway.infra.trouble import describe
 from sluiceway.ingestion.contracts import START, LogReader, Position, SpoolRecord
 from sluiceway.kit.faults import reach
 from sluiceway.loading.backlog import Backlog, Span
-from sluiceway.loading.book import PipelineBook
+from sluiceway.loading.book import Entry, PipelineBook
+from sluiceway.loading.catching_up import note_unloaded
 from sluiceway.loading.committing import Committer, Stopped
 from sluiceway.loading.contracts import LoaderStats
+from sluiceway.loading.gaps import tell_gap
 from sluiceway.loading.leases import Leases
 from sluiceway.loading.preparing import is_loadable, prepare
 from sluiceway.loading.reading import Taken, fetch
@@ -60,6 +62,8 @@ class Chunk:
     batches: list[PreparedBatch]
     taken: dict[int, Taken]
     unknown: int
+    unloadable: dict[int, int] = field(default_factory=dict)
+    """By pipeline that is not to be loaded: when the oldest of what was read was received, in µs."""
 
     @property
     def size_bytes(self) -> int:
@@ -119,6 +123,17 @@ class Loader:
         """Everything before it is committed; None until the database has been asked."""
         self.worked_at = time.monotonic()
         """When it was last seen at work or waiting: one that hangs should not keep its leases."""
+
+    @property
+    def settled(self) -> Position | None:
+        """What may be let go of: the database itself has said that it is loaded. None while it is away.
+
+        One that comes back may be another, which needs more of the log than the one before did.
+        """
+        position, written = self.position, self._written
+        if self.stats.failing_since is not None or position is None or written is None:
+            return None
+        return min(position, written)
 
     def run(self, stop: threading.Event) -> None:
         """Load until `stop`. Raises nothing for what a database, a disk or an event can do."""
@@ -185,6 +200,7 @@ class Loader:
         self._backlog = Backlog(progress.read_to or START, progress.cursors)
         self._written = progress.read_to
         self.position = self._backlog.position
+        tell_gap(self._node, progress, self._reader)
         return self._backlog
 
     def _look(self) -> None:
@@ -365,7 +381,7 @@ class Loader:
         if self._backlog is not None and self._backlog.follow(progress.cursors):
             self.position = self._backlog.position
         else:
-            self._backlog = None
+            self._backlog = self.position = None
 
     def _is_behind(self) -> bool:
         waiting = 0 if self._backlog is None else sum(self._of_held(self._backlog).values())

@@ -125,7 +125,7 @@ class SpoolWork:
                 flush_s=float(settings.bronze_flush_s),
             )  # fmt: skip
 
-        self.keeper = Keeper(spool, make_writer, lambda: self.loader.position)
+        self.keeper = Keeper(spool, make_writer, lambda: self.loader.settled)
         self._threads = [
             threading.Thread(target=self.keeper.run, args=(self._stop,), name="bronze", daemon=True),
             threading.Thread(target=self._trim, name="trim", daemon=True),
@@ -171,7 +171,7 @@ class SpoolWork:
         return True
 
     def _is_empty(self) -> bool:
-        loaded, kept = self.loader.position, self.keeper.position
+        loaded, kept = self.loader.settled, self.keeper.position
         if loaded is None or kept is None:
             return False
         return not self.reader.read(loaded, 1) and not self.reader.read(kept, 1)

@@ -53,10 +53,11 @@ class PreparedBatch:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a node's spool is loaded: as a whole (None: not begun), and by pipeline."""
+    """How far a node's spool is loaded: as a whole (None: not begun; told when), and by pipeline."""
 
     read_to: Position | None
     cursors: dict[int, Position]
+    told_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

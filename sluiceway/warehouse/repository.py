@@ -348,11 +348,12 @@ def add_outbox(connection: Connection, workspace_id: int, topic: str, payload: M
     )
 
 
-def find_node_position(connection: Connection, node: str) -> Position | None:
+def find_node_position(connection: Connection, node: str) -> tuple[Position, datetime] | None:
+    """How far a node's spool is loaded, and when that was told."""
     row = connection.execute(
-        'SELECT segment, "offset" FROM app.spool_positions WHERE node = %s', (node,)
+        'SELECT segment, "offset", updated_at FROM app.spool_positions WHERE node = %s', (node,)
     ).fetchone()
-    return None if row is None else Position(*row)
+    return None if row is None else (Position(row[0], row[1]), row[2])
 
 
 def find_cursors(connection: Connection, node: str) -> dict[int, Position]:

@@ -131,7 +131,8 @@ class Warehouse:
         """How far a node's spool has been loaded."""
         with connection.transaction():
             cursors = repository.find_cursors(connection, node)
-            return Progress(repository.find_node_position(connection, node), cursors)
+            read_to, told_at = repository.find_node_position(connection, node) or (None, None)
+            return Progress(read_to, cursors, told_at)
 
     def pass_over(self, connection: Connection, node: str, read_to: Position) -> None:
         """Nothing before `read_to` is to be loaded (events of no active pipeline)."""

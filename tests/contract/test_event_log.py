@@ -126,6 +126,10 @@ class _MemoryReader:
         ]
         return Scan(extents, found[-1].end if found else start, sum(len(r.body) for r in found))
 
+    def bounds(self) -> tuple[int, int] | None:
+        found = [record.position.segment for record in self._log.records]
+        return (found[0], found[-1]) if found else None
+
     def wait(self, timeout_s: float) -> bool:
         with self._log.changed:
             if self._heard == self._log.taken:

@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
-from sluiceway.infra.database import Database
-from sluiceway.ingestion.contracts import Form
-from tests.support.loading import NOW_US, ORDERS, Bench, RuleGate, check_whole, order, query
+from sluiceway.infra.database import Database, Role
+from sluiceway.ingestion.contracts import Form, Position
+from sluiceway.warehouse.errors import CursorMoved
+from tests.support.loading import NOW, NOW_US, ORDERS, Bench, RuleGate, check_whole, order, query
 
 
 @pytest.fixture
@@ -89,3 +91,60 @@ def test_an_event_of_another_workspace_is_not_taken_for_this_one_s(
     bench.restart()
     bench.load()
     assert query(database, 'SELECT segment, "offset" FROM app.spool_cursors') == cursor
+
+
+def set_position(database: Database, segment: int) -> None:
+    """The database as it was (or will be) when the node's log was read to another segment."""
+    with database.engine(Role.OWNER).begin() as connection:
+        connection.execute(
+            sa.text(
+                'UPDATE app.spool_positions SET segment = :segment, "offset" = 0,'
+                " updated_at = '2026-11-18T12:00Z'"
+            ),
+            {"segment": segment},
+        )
+
+
+def test_a_database_older_than_what_is_left_of_the_log_is_told_with_the_days(
+    make: Callable[..., Bench], database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench = make()
+    bench.send([order(1)])
+    bench.load()
+    bench.restart()
+    bench.load()
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+    first, newest = bench.reader.bounds() or (0, 0)
+    set_position(database, first - 3)
+    bench.restart()
+    bench.load()
+    (told,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert "replay the days from 2026-11-18 to 2026-11-21" in told
+    caplog.clear()
+    set_position(database, newest + 3)
+    bench.restart()
+    bench.load()
+    (told,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert f"the newest of the folder is {newest}" in told
+
+
+def test_nothing_is_let_go_of_while_the_database_is_away_or_older(
+    make: Callable[..., Bench], database: Database
+) -> None:
+    bench = make()
+    bench.send([order(1)])
+    bench.load()
+    assert bench.loader.position is not None
+    assert settled(bench) == bench.loader.position
+    bench.loader.stats.failing_since = NOW
+    assert settled(bench) is None
+    bench.loader.stats.failing_since = None
+    with database.engine(Role.OWNER).begin() as connection:
+        connection.execute(sa.text("DELETE FROM app.spool_cursors"))
+    bench.loader._find_out(CursorMoved("It went back."))
+    assert not bench.loader.position
+    assert settled(bench) is None
+
+
+def settled(bench: Bench) -> Position | None:
+    return bench.loader.settled
