@@ -12,7 +12,7 @@ import secrets
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 
 import orjson
 import sqlalchemy as sa
@@ -24,6 +24,8 @@ from sluiceway.kit.errors import FieldError, NotFound
 
 PREFIX = "slw"
 NAME_LENGTH = 100
+LATEST_END = datetime(9000, 1, 1, tzinfo=UTC)
+"""Later dates can be kept, but not read again in every time zone."""
 _KEY = re.compile(rf"{PREFIX}_([a-z0-9]{{12}})_([A-Za-z0-9_-]{{43}})")
 _ID_LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"
 _CHANNEL = "sluiceway_live"
@@ -65,12 +67,13 @@ def create_key(
 
     `rate_per_s`: events a second it may send, averaged, to all its pipelines together; `burst`: how many may
     come at once. Both or neither. Raises `InvalidKeyRequest` for an unknown scope, no scope, an empty name,
-    an unknown pipeline, or a limit that cannot be.
+    an unknown pipeline, or a limit or a date that cannot be.
     """
     wanted = _scopes(scopes)
     limited = None if pipeline_ids is None else sorted(set(pipeline_ids))
     _check_request(conn, workspace_id, name, limited)
     _check_limit(rate_per_s, burst)
+    _check_end(expires_at)
     key_id = "".join(secrets.choice(_ID_LETTERS) for _ in range(12))
     secret = secrets.token_urlsafe(32)
     conn.execute(
@@ -249,6 +252,12 @@ def _check_limit(rate_per_s: float | None, burst: int | None) -> None:
     if rate_per_s is not None and burst is not None and not (rate_per_s > 0 and burst >= 1):
         problem = FieldError("rate", "should be above 0, and the burst at least 1")
         raise InvalidKeyRequest("The key's limit lets nothing through.", errors=[problem])
+
+
+def _check_end(expires_at: datetime | None) -> None:
+    if expires_at is not None and expires_at >= LATEST_END:
+        problem = FieldError("expires_at", f"should be before the year {LATEST_END.year}")
+        raise InvalidKeyRequest("The key's end is not a date that can be kept.", errors=[problem])
 
 
 def _info(row: sa.Row[tuple[object, ...]]) -> KeyInfo:

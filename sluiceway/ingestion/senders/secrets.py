@@ -9,7 +9,7 @@ import logging
 import secrets
 import uuid
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 import orjson
@@ -28,6 +28,8 @@ Purpose = Literal["signature", "challenge"]
 NAME_LENGTH = 100
 MAX_SECRET_CHARACTERS = 4096
 MAX_SECRETS = 20
+LATEST_END = datetime(9000, 1, 1, tzinfo=UTC)
+"""Later dates can be kept, but not read again in every time zone."""
 _CHANNEL = "sluiceway_live"
 _COLUMNS = "id, name, purpose, created_by, created_at, expires_at"
 
@@ -74,10 +76,14 @@ def add_secret(
     """Keep a secret; it is valid from the commit on.
 
     `others_expire_at`: when the pipeline's other secrets of this purpose end (those that end sooner stay as
-    they are). Raises `InvalidSecret` for a value that the pipeline's scheme cannot use.
+    they are); a time that is over means now. Raises `InvalidSecret` for a value that the pipeline's scheme
+    cannot use, and for dates that cannot be.
     """
-    _check(conn, pipeline, value, name, purpose, now, expires_at, others_expire_at)
+    _check(pipeline, value, name, purpose, now, expires_at, others_expire_at)
     secret_id = uuid7()
+    if others_expire_at is None or others_expire_at > now:
+        # Where the others end now, the new one is the only one.
+        _check_count(conn, pipeline, purpose, now)
     if others_expire_at is not None:
         conn.execute(
             sa.text(
@@ -85,7 +91,7 @@ def add_secret(
                 " AND pipeline_id = :pipeline AND purpose = :purpose"
                 " AND (expires_at IS NULL OR expires_at > :at)"
             ),
-            {**_of(pipeline), "purpose": purpose, "at": others_expire_at},
+            {**_of(pipeline), "purpose": purpose, "at": max(others_expire_at, now)},
         )
     conn.execute(
         sa.text(
@@ -172,13 +178,13 @@ def active_secrets(
 
 
 def _check(
-    conn: sa.Connection,
     pipeline: Pipeline,
     value: str,
     name: str,
     purpose: Purpose,
     now: datetime,
-    *ends: datetime | None,
+    expires_at: datetime | None,
+    others_expire_at: datetime | None,
 ) -> None:
     spec = pipeline.spec.source.verify
     problems: list[FieldError] = []
@@ -190,11 +196,21 @@ def _check(
         problems.append(FieldError("value", wrong))
     if len(name.strip()) > NAME_LENGTH:
         problems.append(FieldError("name", f"should have at most {NAME_LENGTH} characters"))
-    if ends[0] is not None and ends[0] <= now:
+    if expires_at is not None and expires_at <= now:
         problems.append(FieldError("expires_at", "should lie in the future"))
+    for field, end in (("expires_at", expires_at), ("others_expire_at", others_expire_at)):
+        if end is not None and end >= LATEST_END:
+            problems.append(FieldError(field, f"should be before the year {LATEST_END.year}"))
+    _raise(problems)
+
+
+def _check_count(conn: sa.Connection, pipeline: Pipeline, purpose: Purpose, now: datetime) -> None:
     if _count_valid(conn, pipeline, purpose, now) >= MAX_SECRETS:
         text = f"is one too many: a pipeline has at most {MAX_SECRETS} that are valid"
-        problems.append(FieldError("value", text))
+        _raise([FieldError("value", text)])
+
+
+def _raise(problems: list[FieldError]) -> None:
     if problems:
         raise InvalidSecret("; ".join(f"{p.field} {p.message}" for p in problems) + ".", errors=problems)
 

@@ -16,7 +16,7 @@ def create(
     ] = None,
     name: Annotated[str | None, typer.Option(help="What it is for.")] = None,
     days: Annotated[
-        int | None, typer.Option(min=1, help="How many days it is valid; default: for ever.")
+        int | None, typer.Option(min=1, max=1_000_000, help="How many days it is valid; default: for ever.")
     ] = None,
     rate: Annotated[
         float | None,

@@ -23,11 +23,15 @@ def add(
         str, typer.Option(help="signature, or challenge for the verify token of a handshake.")
     ] = "signature",
     days: Annotated[
-        int | None, typer.Option(min=1, help="How many days it is valid; default: for ever.")
+        int | None, typer.Option(min=1, max=1_000_000, help="How many days it is valid; default: for ever.")
     ] = None,
     others_end_in_hours: Annotated[
         int | None,
-        typer.Option(min=0, help="After how many hours the others of this purpose end; default: they stay."),
+        typer.Option(
+            min=0,
+            max=1_000_000,
+            help="After how many hours the others of this purpose end; default: they stay.",
+        ),
     ] = None,
 ) -> None:
     """Add a secret. It is asked for, or read from standard input: never an argument that others can see."""

@@ -77,6 +77,20 @@ def test_rotation_lets_the_others_end_by_themselves(world, admin) -> None:
     assert (gone.status_code, gone.json()["code"]) == (404, "secret_not_found")
 
 
+def test_rotation_when_there_are_as_many_as_there_may_be(world, admin) -> None:
+    for number in range(secrets.MAX_SECRETS):
+        assert admin.post(ADDRESS, json={"value": f"s-{number}"}).status_code == 201
+    later = (world.services.clock.now() + timedelta(hours=1)).isoformat()
+    for more in ({}, {"others_expire_at": later}):
+        answer = admin.post(ADDRESS, json={"value": "new", **more})
+        assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "value")
+    assert len(active(world)) == secrets.MAX_SECRETS
+    # Long over means now: a date that PostgreSQL could not tell again is not kept.
+    over = "0001-01-01T00:00:00+14:00"
+    assert admin.post(ADDRESS, json={"value": "new", "others_expire_at": over}).status_code == 201
+    assert active(world) == ["new"] and len(admin.get(ADDRESS).json()["items"]) == secrets.MAX_SECRETS + 1
+
+
 def test_processes_hear_of_a_change(world, admin) -> None:
     with world.services.database.connect(Role.APP, autocommit=True) as listening:
         listening.execute("LISTEN sluiceway_live")
@@ -96,6 +110,8 @@ def test_processes_hear_of_a_change(world, admin) -> None:
         ({"value": "x", "purpose": "other"}, "purpose"),
         ({"value": "x", "expires_at": "2020-01-01T00:00:00Z"}, "expires_at"),
         ({"value": "x", "expires_at": "2020-01-01"}, "expires_at"),
+        ({"value": "x", "expires_at": "9999-12-31T23:59:59-12:00"}, "expires_at"),
+        ({"value": "x", "others_expire_at": "9999-12-31T23:59:59-12:00"}, "others_expire_at"),
         ({"value": "x", "more": 1}, "more"),
         ({"value": "a\u0000b"}, "value"),
         ({"value": "pasted\n"}, "value"),
