@@ -7,7 +7,7 @@ import re
 from datetime import timedelta
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
 _DURATION = re.compile(r"^(\d+)\s*(m|h|d|w|y)$")
 _DURATION_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -36,7 +36,18 @@ Duration = Annotated[
     BeforeValidator(parse_duration, json_schema_input_type=str),
     PlainSerializer(format_duration, return_type=str),
 ]
-EventPath = Annotated[str, Field(min_length=1, max_length=300)]
+CREDENTIAL_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})
+
+
+def _no_credentials(path: str) -> str:
+    """What paths read is kept in the spool and in bronze, where nobody looks for credentials."""
+    if path.startswith("header:") and path.removeprefix("header:").strip().lower() in CREDENTIAL_HEADERS:
+        names = ", ".join(sorted(CREDENTIAL_HEADERS))
+        raise ValueError(f"should be no header that carries credentials ({names}): it would be kept")
+    return path
+
+
+EventPath = Annotated[str, Field(min_length=1, max_length=300), AfterValidator(_no_credentials)]
 """Where a value is: dotted keys (`repository.full_name`, `items.0.price`), a JSON Pointer (`/a.b/c`), or
 `header:x-github-event` for a request header."""
 

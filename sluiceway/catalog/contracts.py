@@ -17,7 +17,7 @@ from sluiceway.catalog.base import Strict as Strict
 from sluiceway.catalog.base import format_duration as format_duration
 from sluiceway.catalog.base import parse_duration as parse_duration
 from sluiceway.catalog.limits import LimitsSpec
-from sluiceway.catalog.senders import VerifySpec
+from sluiceway.catalog.senders import KeyVerify, VerifySpec
 
 SLUG_PATTERN = r"^[a-z][a-z0-9-]{0,61}[a-z0-9]$"
 COLUMN_PATTERN = r"^[a-z][a-z0-9_]{0,57}$"
@@ -150,6 +150,15 @@ class PipelineSpec(Strict):
         verify = self.source.verify
         if verify is not None and self.dedupe.window < verify.retry_horizon:
             raise _window_too_short(self.dedupe, verify)
+        return self
+
+    @model_validator(mode="after")
+    def _no_secret_is_kept(self) -> "PipelineSpec":
+        verify = self.source.verify
+        if isinstance(verify, KeyVerify) and verify.header and verify.header.lower() in self.header_names:
+            raise ValueError(
+                f"header:{verify.header} holds the sender's secret (source.verify): no path may read it"
+            )
         return self
 
     @model_validator(mode="after")

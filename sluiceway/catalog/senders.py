@@ -17,6 +17,7 @@ DEFAULT_TOLERANCE_S = 300
 MAX_TOLERANCE_S = 86_400
 HEADER_PATTERN = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$"
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+_TIME_RUNS_ON = re.compile(r"\{timestamp\}[0-9{]")
 _PLAIN_PLACEHOLDERS = frozenset({"body", "timestamp", "method", "path", "query", "url"})
 
 HeaderName = Annotated[str, Field(pattern=HEADER_PATTERN)]
@@ -237,6 +238,11 @@ class HmacVerify(_Own):
                 raise ValueError(f"payload: {{{name}}} is not known")
         if "{" in _PLACEHOLDER.sub("", self.payload) or "}" in _PLACEHOLDER.sub("", self.payload):
             raise ValueError("payload: a brace is not closed")
+        if _TIME_RUNS_ON.search(self.payload):
+            raise ValueError(
+                "payload: what follows {timestamp} should begin with a character that is no digit"
+                " ({timestamp}.{body}), or digits could be moved from one to the other"
+            )
         if "body" not in names:
             raise ValueError("payload: should contain {body}, or a signature would fit any body")
         if ("timestamp" in names) != (self.timestamp_header is not None):

@@ -54,7 +54,17 @@ BAD: list[tuple[str, str, str]] = [
     ("{scheme: hmac, header: 'X Y'}", "source.verify.header", "pattern"),
     ("{scheme: hmac, header: X, algorithm: md5}", "source.verify.algorithm", "'sha1', 'sha256' or 'sha512'"),
     ("{scheme: hmac, header: X, payload: '{timestamp}'}", "source.verify", "{body}"),
-    ("{scheme: hmac, header: X, payload: '{timestamp}{body}'}", "source.verify", "timestamp_header"),
+    ("{scheme: hmac, header: X, payload: '{timestamp}.{body}'}", "source.verify", "timestamp_header"),
+    (
+        "{scheme: hmac, header: X, payload: '{timestamp}{body}', timestamp_header: T}",
+        "source.verify",
+        "no digit",
+    ),
+    (
+        "{scheme: hmac, header: X, payload: '{timestamp}0.{body}', timestamp_header: T}",
+        "source.verify",
+        "no digit",
+    ),
     ("{scheme: hmac, header: X, timestamp_header: T}", "source.verify", "must be signed"),
     ("{scheme: hmac, header: X, payload: '{body}{secret}'}", "source.verify", "{secret} is not known"),
     ("{scheme: hmac, header: X, payload: '{body'}", "source.verify", "brace"),
@@ -125,3 +135,31 @@ def test_which_headers_are_kept() -> None:
     assert spec_of({"scheme": "key", "query": "k", "id": "header:X-Id"}).header_names == (
         "idempotency-key", "x-id", "x-kind",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("more", "field"),
+    [
+        ({"event": {"id": "header:Authorization"}}, "event.id"),
+        ({"event": {"id": ["id", "header:cookie"]}}, "event.id"),
+        ({"event": {"time": "header:proxy-authorization"}}, "event.time"),
+        ({"fields": [{"name": "a", "type": "string", "path": "header: COOKIE "}]}, "fields.0.path"),
+        (
+            {"source": {"verify": {"scheme": "basic", "username": "u", "id": "header:cookie"}}},
+            "source.verify.id",
+        ),
+    ],
+)
+def test_no_path_reads_credentials(more: dict[str, Any], field: str) -> None:
+    document = {"name": "deliveries", "fields": [{"name": "a", "type": "string"}], **more}
+    with pytest.raises(InvalidPipeline) as caught:
+        parse(yaml.safe_dump(document))
+    assert any(e.field.startswith(field) and "credentials" in e.message for e in caught.value.errors)
+
+
+def test_no_path_reads_the_senders_key() -> None:
+    verify = "{scheme: key, header: X-Kind}"
+    with pytest.raises(InvalidPipeline) as caught:
+        parse(source(verify, "event: {id: 'header:x-kind'}\n"))
+    assert "holds the sender's secret" in caught.value.errors[0].message
+    assert parse(source(verify, "event: {id: 'header:x-other'}\n"))
