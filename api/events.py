@@ -44,6 +44,7 @@ from sluiceway.ingestion.limits import IntakeLimits
 from sluiceway.ingestion.senders.contracts import Delivery, Reply, Verifier, workspace_of
 from sluiceway.kit.errors import SluicewayError, Unavailable
 from sluiceway.kit.faults import reach
+from sluiceway.kit.forms import FormReader
 from sluiceway.kit.ids import uuid7
 
 log = logging.getLogger("sluiceway.api")
@@ -51,6 +52,8 @@ log = logging.getLogger("sluiceway.api")
 __all__ = ["EventRoute", "Limits", "event_app"]
 
 _IN_THREAD_BYTES = 1024 * 1024
+# Of a signature and of a form: both take far longer for their bytes than JSON that is only walked over.
+_COSTLY_IN_THREAD_BYTES = 32 * 1024
 _NOTHING = b'{"accepted":0}'
 T = TypeVar("T")
 
@@ -247,16 +250,19 @@ class EventRoute:
         is_a_form, ndjson = _kind(asked.content_type)
         encoding = asked.content_encoding and known_encoding(asked.content_encoding.decode("latin-1"))
         most_bytes, most_event_bytes, most_events = self._most(admission)
+        pairs = FormReader()
         body = await read_body(receive, asked.content_length, most_bytes, self._limits, held)
         if admission.verifier is not None:
-            reply = await self._verify(admission.verifier, asked, body)
+            reply = await self._verify(admission.verifier, asked, body, pairs)
             if reply is not None:
                 return reply
         if encoding:
             body = await asyncio.to_thread(decompress, body, encoding, most_bytes)
             held.add(len(body))
-        look = partial(inspect, body, ndjson=ndjson, max_event_bytes=most_event_bytes, form=is_a_form)
-        form, events = await _in_thread_if_long(look, body)
+        look = partial(
+            inspect, body, ndjson=ndjson, max_event_bytes=most_event_bytes, form=is_a_form, pairs=pairs
+        )
+        form, events = await _in_thread_if_long(look, body, costly=is_a_form)
         if events == 0:
             return 0, _NOTHING
         if events > most_events:
@@ -271,7 +277,9 @@ class EventRoute:
         position = await self._append(admission, form, events, body, asked.headers)
         return events, self._accepted(events, position)
 
-    async def _verify(self, verifier: Verifier, asked: EventRequest, body: bytes) -> Reply | None:
+    async def _verify(
+        self, verifier: Verifier, asked: EventRequest, body: bytes, pairs: FormReader
+    ) -> Reply | None:
         delivery = Delivery(
             method=asked.method,
             path=asked.path,
@@ -280,8 +288,9 @@ class EventRoute:
             body=body,
             now=time.time(),
             url=asked.url(self._public_url),
+            pairs=pairs,
         )
-        return await _in_thread_if_long(partial(verifier.verify, delivery), body)
+        return await _in_thread_if_long(partial(verifier.verify, delivery), body, costly=True)
 
     async def _append(
         self, admission: Admission, form: Form, events: int, body: bytes, headers: Headers
@@ -331,6 +340,7 @@ def _kind(content_type: bytes) -> tuple[bool, bool]:
     return (True, False) if is_form(said) else (False, is_ndjson(said))
 
 
-async def _in_thread_if_long(work: Callable[[], T], body: bytes) -> T:
+async def _in_thread_if_long(work: Callable[[], T], body: bytes, *, costly: bool = False) -> T:
     """Nothing that takes milliseconds holds up the other connections."""
-    return await asyncio.to_thread(work) if len(body) > _IN_THREAD_BYTES else work()
+    most = _COSTLY_IN_THREAD_BYTES if costly else _IN_THREAD_BYTES
+    return await asyncio.to_thread(work) if len(body) > most else work()

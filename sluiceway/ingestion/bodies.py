@@ -5,6 +5,8 @@ memory as objects, so an event of a million keys costs no more than its bytes. W
 loader's question.
 """
 
+from collections.abc import Callable
+
 import msgspec
 
 from sluiceway.ingestion.contracts import Form
@@ -19,7 +21,7 @@ from sluiceway.ingestion.errors import (
     UnknownMediaType,
 )
 from sluiceway.kit.errors import SluicewayError
-from sluiceway.kit.forms import FORM_TYPE, form_pairs, looks_like_json, media_type
+from sluiceway.kit.forms import FORM_TYPE, Pairs, form_pairs, looks_like_json, media_type
 
 NDJSON_TYPES = frozenset(
     {
@@ -68,14 +70,21 @@ def is_form(content_type: str) -> bool:
     return media_type(content_type) == FORM_TYPE
 
 
-def inspect(body: bytes, *, ndjson: bool, max_event_bytes: int, form: bool = False) -> tuple[Form, int]:
+def inspect(
+    body: bytes,
+    *,
+    ndjson: bool,
+    max_event_bytes: int,
+    form: bool = False,
+    pairs: Callable[[bytes], Pairs | None] = form_pairs,
+) -> tuple[Form, int]:
     """The form of a whole body and how many events it holds (0 only for an empty array).
 
     Raises `EmptyBody`, `InvalidEncoding`, `MalformedBody`, `NestedTooDeep`, `NotAnEvent`, `EventTooLarge`;
     for a form also `MalformedForm` and, where it is JSON after all, `UnknownMediaType`.
     """
     if form:
-        _check_form(body, max_event_bytes)
+        _check_form(body, max_event_bytes, pairs)
         return Form.FORM, 1
     _check_utf8(body)
     if ndjson:
@@ -94,14 +103,14 @@ def inspect(body: bytes, *, ndjson: bool, max_event_bytes: int, form: bool = Fal
     return Form.OBJECT, 1
 
 
-def _check_form(body: bytes, max_event_bytes: int) -> None:
+def _check_form(body: bytes, max_event_bytes: int, read: Callable[[bytes], Pairs | None]) -> None:
     if looks_like_json(body):
         raise UnknownMediaType(
             "The body looks like JSON but is said to be a form: send it with Content-Type: application/json."
         )
     if len(body) > max_event_bytes:
         raise _event_too_large(max_event_bytes)
-    pairs = form_pairs(body)
+    pairs = read(body)
     if pairs is None:
         raise MalformedForm("The form should be name=value pairs joined by '&', percent-encoded UTF-8.")
     if not any(value for _, value in pairs):

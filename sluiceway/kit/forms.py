@@ -9,6 +9,7 @@ import msgspec
 FORM_TYPE = "application/x-www-form-urlencoded"
 MAX_FIELDS = 10_000
 _SPACE = b" \t\r\n"
+Pairs = list[tuple[str, str]]
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -18,12 +19,27 @@ def media_type(content_type: bytes | str) -> str:
     return text.partition(";")[0].strip().lower()
 
 
-def form_pairs(body: bytes) -> list[tuple[str, str]] | None:
+def form_pairs(body: bytes) -> Pairs | None:
     """Names and values in order, empty values included; None where it is no form in UTF-8."""
     try:
         return parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS)
     except ValueError:
         return None
+
+
+class FormReader:
+    """`form_pairs` for one request, whose signature and whose event need it: bytes are taken apart once."""
+
+    __slots__ = ("_body", "_pairs")
+
+    def __init__(self) -> None:
+        self._body: bytes | None = None
+        self._pairs: Pairs | None = None
+
+    def __call__(self, body: bytes) -> Pairs | None:
+        if body is not self._body:
+            self._body, self._pairs = body, form_pairs(body)
+        return self._pairs
 
 
 def looks_like_json(body: bytes) -> bool:

@@ -6,10 +6,12 @@ bytes. Both are pure and may be called in a thread; neither ever raises anything
 Not here: HTTP (`api`), secrets at rest (`senders.secrets`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import parse_qsl
+
+from sluiceway.kit.forms import Pairs, form_pairs
 
 Headers = list[tuple[bytes, bytes]]
 """As ASGI gives them: names in lower case, values as sent."""
@@ -22,7 +24,7 @@ class Delivery:
     """One request as its sender made it.
 
     `query`: the bytes behind the question mark. `body`: raw, before any decompression. `now`: Unix seconds.
-    `url`: the public address as the sender saw it, query included.
+    `url`: the public address as the sender saw it, query included. `pairs`: how a form is taken apart.
     """
 
     method: str
@@ -32,6 +34,7 @@ class Delivery:
     body: bytes
     now: float
     url: str
+    pairs: Callable[[bytes], Pairs | None] = form_pairs
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from sluiceway.catalog.senders import AnyVerify, VerifySpec
+from sluiceway.ingestion.senders import schemes
 from sluiceway.ingestion.senders.contracts import ActiveSecret, Delivery, workspace_of
 from sluiceway.ingestion.senders.service import SchemeVerifier, check_secret, make_verifier
 from sluiceway.kit.errors import Unauthenticated
@@ -209,10 +210,10 @@ def test_times_that_cannot_be_read(text: str) -> None:
 
 
 def test_times_in_milliseconds_and_as_text() -> None:
-    settings = {"header": "X-S", "payload": "{timestamp}{body}", "timestamp_header": "X-T"}
+    settings = {"header": "X-S", "payload": "{timestamp}.{body}", "timestamp_header": "X-T"}
     found = verifier("hmac", SECRET, **settings)
     for at in (str(int(NOW * 1000)), "2025-11-21T04:40:00Z", "2025-11-21T05:40:00+01:00"):
-        signature = hmac.new(SECRET.encode(), at.encode() + BODY, "sha256").hexdigest()
+        signature = hmac.new(SECRET.encode(), at.encode() + b"." + BODY, "sha256").hexdigest()
         assert found.verify(delivery(BODY, {"X-S": signature, "X-T": at})) is None, at
         assert found.verify(delivery(BODY, {"X-S": signature.upper(), "X-T": at})) is None
 
@@ -323,6 +324,49 @@ def test_twilio_with_json_and_with_ports() -> None:
     assert fixed.verify(delivery(body, headers, query=b"a=1", url="http://inside:8000/x?a=1")) is None
     bad = b"a=%ff"
     assert refusal(found, delivery(bad, signers.twilio_form(SECRET, {"a": "x"}))) == "signature_invalid"
+
+
+def test_twilio_with_an_address_that_holds_a_query() -> None:
+    hook = "https://proxy.example.com/hook"
+    found = verifier("twilio", SECRET, url=f"{hook}?a=1")
+    inside = "http://inside:8000/x"
+
+    def sent(body: bytes, headers: signers.Headers, query: str) -> Delivery:
+        return delivery(body, headers, query=query.encode(), url=f"{inside}?{query}")
+
+    form = {"Body": "hello", "From": "+1"}
+    body = urllib.parse.urlencode(form).encode()
+    headers = signers.twilio_form(SECRET, form, f"{hook}?a=1")
+    assert found.verify(sent(body, headers, "a=1")) is None
+    assert refusal(found, sent(body, headers, "a=2")) == "signature_invalid"
+
+    digest = f"bodySHA256={hashlib.sha256(BODY).hexdigest()}"
+    as_json = {**signers.twilio_form(SECRET, {}, f"{hook}?a=1&{digest}"), "Content-Type": "application/json"}
+    assert found.verify(sent(BODY, as_json, f"a=1&{digest}")) is None
+    # A hash that the signature does not cover proves nothing: whoever saw a delivery could write it.
+    unsigned = {**headers, "Content-Type": "application/json"}
+    unsigned |= signers.twilio_form(SECRET, {}, f"{hook}?a=1") | {"Content-Type": "application/json"}
+    for query in (f"a=1&{digest}", digest):
+        assert refusal(found, sent(BODY, unsigned, query)) == "signature_invalid"
+
+
+def test_few_public_signatures_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[bytes] = []
+    real = schemes._verifies
+
+    def count(key: Any, signature: bytes, message: bytes) -> bool:
+        tried.append(signature)
+        return real(key, signature, message)
+
+    monkeypatch.setattr(schemes, "_verifies", count)
+    headers = signers.standard_ed25519(BODY)
+    right, wrong = headers["webhook-signature"], "v1a," + base64.b64encode(bytes(64)).decode()
+    found = verifier("standard-webhooks", WHPK)
+    fourth = {**headers, "webhook-signature": " ".join([wrong, wrong, wrong, right])}
+    assert found.verify(delivery(BODY, fourth)) is None
+    fifth = {**headers, "webhook-signature": " ".join([wrong, wrong, wrong, wrong, right])}
+    assert refusal(found, delivery(BODY, fifth)) == "signature_invalid"
+    assert len(tried) == 8
 
 
 def basic(text: str) -> dict[str, str]:
