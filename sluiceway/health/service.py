@@ -13,9 +13,11 @@ from sluiceway.infra.clock import Clock
 from sluiceway.infra.database import Database
 from sluiceway.infra.reporting import Report
 from sluiceway.infra.settings import Settings
+from sluiceway.kit.errors import Unavailable
 
 EVERY_S = 5.0
 _FIRST_S = 5.0
+_FIRST_RETRY_S = 2.0
 _OLD_S = 15.0
 
 log = logging.getLogger(__name__)
@@ -64,12 +66,19 @@ class HealthWatch:
         self._measured.set()
 
     def assess(self, held: Sequence[Held] = ()) -> Health:
-        """How the platform is by the newest sample. `held`: what gates hold in the asking workspace."""
+        """How the platform is by the newest sample. `held`: what gates hold in the asking workspace.
+
+        Raises `Unavailable` while there is no sample yet.
+        """
         if self._thread is None:
             self.measure()
         self._measured.wait(_FIRST_S)
         stuck_s = time.monotonic() - self._at
         with self._lock:
+            if not self._past.samples:
+                raise Unavailable(
+                    "The platform's health has not been measured yet.", retry_after_s=_FIRST_RETRY_S
+                )
             return assess(self._past, held, self._every_s, stuck_s if stuck_s > _OLD_S else None)
 
     def _run(self) -> None:

@@ -3,6 +3,11 @@
 from typing import Any
 from urllib.parse import unquote
 
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from dashboards_app.client import Problem
+from dashboards_app.pages import health
 from dashboards_app.pages.health import _card, _findings, _headline, _runs, sparkline
 
 
@@ -59,3 +64,26 @@ def test_a_line_that_never_changes_and_one_of_zeros_are_lines() -> None:
     for history in ([5.0] * 4, [0.0] * 4, [-1.0, 1.0]):
         assert "nan" not in sparkline(history, "x").lower()
         assert "polyline" in unquote(sparkline(history, "x"))
+
+
+class NotYet:
+    def get(self, _path: str) -> None:
+        raise Problem(503, "Not available just now", "Not measured yet.", "unavailable")
+
+
+def _page() -> None:
+    import streamlit as st
+
+    from dashboards_app.pages import health
+
+    health.show()
+    st.write("the rest")
+
+
+def test_before_the_first_sample_the_page_says_so_and_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "client", NotYet)
+    page = AppTest.from_function(_page, default_timeout=120).run()
+    assert not page.exception
+    shown = " ".join(str(each.proto) for each in page.get("html"))
+    assert "Not available just now" in shown and "Not measured yet." in shown
+    assert page.markdown[-1].value == "the rest"
