@@ -108,7 +108,7 @@ def health_watch(services: ApiServices) -> HealthWatch:
     "/health/stages",
     summary="How every stage is",
     dependencies=[Depends(bearer_scheme), Depends(cookie_scheme)],
-    responses=problem_responses((401, 403)),
+    responses=problem_responses((401, 403, 503)),
 )
 def read_health_stages(request: Request, services: Services) -> HealthOut:
     """State, figures of the last minute, half an hour's history, and what is wrong with what to do."""
@@ -119,7 +119,7 @@ def read_health_stages(request: Request, services: Services) -> HealthOut:
         caller = identify(request, services)
         caller.check(Permission.PIPELINE_READ)
         with catalog(services, caller) as connection:
-            held = find_held(connection)
+            held = find_held(connection, caller.workspace_id)
         known.remember(token, caller)
     except sa.exc.SQLAlchemyError:
         if known.find(token) is None:

@@ -15,7 +15,7 @@ from sluiceway.infra.clock import Clock, SystemClock
 from sluiceway.infra.database import Database, Role
 from sluiceway.infra.reporting import FORGOTTEN_S, Report, find_reports, read_reports
 from sluiceway.infra.settings import Settings
-from sluiceway.infra.trouble import describe
+from sluiceway.infra.trouble import describe, without_credentials
 from sluiceway.ingestion.contracts import START, Position
 from sluiceway.ingestion.spool import segments
 from sluiceway.ingestion.spool.backlog import Backlog, BacklogMeter
@@ -28,7 +28,8 @@ _POSITION = sa.text('SELECT segment, "offset" FROM app.spool_positions WHERE nod
 _HELD = sa.text("""
 SELECT p.slug AS pipeline, count(*) AS events, min(d.created_at) AS since
 FROM quality.dead_letters d JOIN app.pipelines p ON p.id = d.pipeline_id
-WHERE d.state = 'held' GROUP BY p.slug ORDER BY 2 DESC LIMIT :most
+WHERE d.workspace_id = :workspace AND p.workspace_id = :workspace AND d.state = 'held'
+GROUP BY p.slug ORDER BY 2 DESC LIMIT :most
 """)
 
 
@@ -72,7 +73,7 @@ class Collector:
             database=facts,
             database_error=error,
             flush_s=float(self._settings.bronze_flush_s),
-            lake=self._settings.lake_url,
+            lake=without_credentials(self._settings.lake_url),
         )
 
     def _find_position(self, connection: sa.Connection) -> None:
@@ -103,9 +104,9 @@ class Collector:
         return _quietly(lambda: self._silver.measure(max(known))) if known else None
 
 
-def find_held(connection: sa.Connection) -> list[Held]:
-    """What the gates of the transaction's workspace hold, most first."""
-    rows = connection.execute(_HELD, {"most": _MOST_HELD})
+def find_held(connection: sa.Connection, workspace_id: int) -> list[Held]:
+    """What the gates of a workspace hold, most first. Row security is the other lock on it."""
+    rows = connection.execute(_HELD, {"workspace": workspace_id, "most": _MOST_HELD})
     return [Held(row.pipeline, row.events, row.since) for row in rows]
 
 

@@ -143,6 +143,7 @@ SETTINGS: dict[str, Setting] = {
         None,
         _url("file", "s3"),
         "Where bronze is kept: file:///folder or s3://bucket/prefix; default: a folder under SLUICEWAY_HOME.",
+        secret=True,
     ),
     "s3_endpoint": Setting(
         "SLUICEWAY_S3_ENDPOINT", None, _url("http", "https"), "Endpoint of an S3 other than AWS (MinIO, R2)."
@@ -281,7 +282,7 @@ class Settings:
     dagster_code_host: str
     dagster_code_port: int | None
     node: str
-    lake_url: str
+    lake_url: str = field(repr=False)
     s3_endpoint: str | None
     s3_region: str
     log_level: str

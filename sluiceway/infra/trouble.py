@@ -16,6 +16,13 @@ from sluiceway.kit.errors import SluicewayError
 
 MOST_CHARACTERS = 300
 _SPACE = re.compile(r"\s+")
+_IN_URL = re.compile(r"(\w://)[^\s/?#]*@")
+_AS_OPTION = re.compile(r"(?i)\b(password|passwd|secret)\s*=\s*('[^']*'|[^\s&]+)")
+
+
+def without_credentials(text: str) -> str:
+    """The text, with what stands before the `@` of addresses in it, and passwords given by name, masked."""
+    return _AS_OPTION.sub(r"\1=***", _IN_URL.sub(r"\1***@", text))
 
 
 def describe(error: BaseException) -> str:
@@ -25,7 +32,8 @@ def describe(error: BaseException) -> str:
         state = inner.sqlstate
         if state is None and isinstance(inner, psycopg.OperationalError | psycopg.InterfaceError):
             first = str(inner).strip().split("\n", 1)[0]
-            return _SPACE.sub(" ", first)[:MOST_CHARACTERS] or type(inner).__name__
+            told = without_credentials(_SPACE.sub(" ", first))
+            return told[:MOST_CHARACTERS] or type(inner).__name__
         return type(inner).__name__ if state is None else f"{type(inner).__name__}, SQLSTATE {state}"
     if isinstance(error, SluicewayError):
         return f"{error.title} ({error.code})"

@@ -10,11 +10,14 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from sluiceway.health.collecting import find_held
 from sluiceway.infra import metrics
 from sluiceway.infra.clock import FixedClock
-from sluiceway.infra.database import Role
+from sluiceway.infra.database import Database, Role
+from sluiceway.infra.keys import SecretKey
 from sluiceway.infra.metrics import PIPELINE_FIGURES, PLATFORM_FIGURES, PROCESS_FIGURES, Figure
 from sluiceway.infra.reporting import STALE_S, Reporter, folder, read_reports, sweep_reports
+from sluiceway.ingestion.spool.segments import path_of
 
 FIGURES: dict[str, Figure] = {f.name: f for f in (*PROCESS_FIGURES, *PLATFORM_FIGURES, *PIPELINE_FIGURES)}
 WHERE = {"node", "process"}
@@ -107,6 +110,50 @@ def test_processes_of_other_nodes_are_seen_through_the_database(world: Any, tmp_
         assert sweep_reports(connection, services.clock.now() + timedelta(days=2)) == 1
 
 
+def test_a_good_bye_is_seen_on_other_nodes(world: Any, tmp_path: Path) -> None:
+    services = world.services
+    elsewhere = replace(services.settings, home=tmp_path / "elsewhere", node="second")
+    reporter = Reporter(elsewhere, "ingest", services.database, clock=services.clock)
+    reporter.report()
+    reporter.stop()
+    found = world.program("read").get("/v1/health/stages").json()
+    assert [p["state"] for p in found["processes"] if p["node"] == "second"] == ["warning"]  # not critical
+
+
+def test_a_good_bye_needs_no_database(world: Any, secret_key: SecretKey) -> None:
+    away = Database("postgresql://nobody@127.0.0.1:1/none", secret_key)
+    Reporter(world.services.settings, "worker", away, clock=world.services.clock).stop()
+    (found,) = read_reports(world.services.settings.home, "test")
+    assert found.ended
+    away.dispose()
+
+
+def test_a_row_that_cannot_be_read_ends_no_health(world: Any, tmp_path: Path) -> None:
+    """Damaged ones, and those that another version wrote."""
+    services = world.services
+    elsewhere = replace(services.settings, home=tmp_path / "elsewhere", node="second")
+    Reporter(elsewhere, "worker", services.database, clock=services.clock).report()
+    world.execute(
+        "INSERT INTO app.process_reports (node, process, at, report)"
+        " SELECT 'second', name, now(), report #- '{families}' || CAST(change AS jsonb)"
+        " FROM app.process_reports, (VALUES ('a', '{}'), ('b', '{\"families\": [{\"kind\": \"new\"}]}'),"
+        ' (\'c\', \'{"families": [], "at": "soon"}\'), (\'d\', \'{"families": [], "at": "2026-11-21"}\'),'
+        " ('e', '{\"families\": [], \"state\": 5}')) AS bad (name, change)"
+    )
+    found = world.program("read").get("/v1/health/stages").json()
+    assert [p["name"] for p in found["processes"] if p["node"] == "second"] == ["worker"]
+
+
+def test_a_segment_that_is_trimmed_meanwhile_is_left_out(world: Any) -> None:
+    """Listed, but gone when its size is asked for."""
+    folder = world.services.settings.spool_dir
+    folder.mkdir(parents=True)
+    path_of(folder, 1).symlink_to(folder / "gone")
+    path_of(folder, 2).write_bytes(bytes(100))
+    answer = world.client().get("/metrics")
+    assert answer.status_code == 200 and "sluiceway_spool_bytes 100.0" in answer.text
+
+
 def test_health_needs_a_reader_and_says_what_is_missing(world: Any) -> None:
     assert world.client().get("/v1/health/stages").status_code == 401
     assert world.program("ingest").get("/v1/health/stages").status_code == 403
@@ -130,3 +177,5 @@ def test_what_a_gate_holds_is_told_to_its_own_workspace(world: Any) -> None:
     assert "The gate of orders holds 1 event since" in str(own)
     other = world.program("read", workspace_id=2).get("/v1/health/stages").text
     assert "orders" not in other
+    with world.services.database.transaction(Role.OWNER) as connection:  # whom row security does not bind
+        assert [held.events for held in find_held(connection, 1)] == [1] and find_held(connection, 2) == []
