@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from sluiceway.catalog.contracts import Pipeline
 from sluiceway.infra.settings import Settings
+from sluiceway.lake import bronze
 from sluiceway.lake.compaction import Compactor
 from sluiceway.lake.contracts import BronzeName, BronzeObject, Compaction, LakeStats, prefix_of
 from sluiceway.lake.errors import LakeDamaged
@@ -61,6 +62,16 @@ class Lake:
     def put(self, name: BronzeName, data: bytes) -> None:
         """Write a whole object; durable when this returns. Raises `LakeUnavailable`."""
         self._store.put(name.path, data)
+
+    def rows(self, name: BronzeName) -> int | None:
+        """How many events the object of this very name holds; None if there is none that can be read whole.
+
+        Raises `LakeUnavailable`.
+        """
+        try:
+            return sum(int(batch.num_rows) for batch in bronze.read_parquet(self._store.get(name.path)))
+        except (FileNotFoundError, bronze.Damaged):
+            return None
 
     def days(self, pipeline: Pipeline) -> list[date]:
         """Days (UTC, of receipt) that have bronze, oldest first."""

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from sluiceway.infra import metrics
 from sluiceway.infra.clock import Clock, SystemClock
@@ -45,11 +45,18 @@ Pipelines = Callable[[int], str | None]
 class Reader(Protocol):
     def read(self, start: Position, max_bytes: int) -> list[SpoolRecord]: ...
 
+    def begun(self) -> bool: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """The stretch being written, and the slug of every pipeline in it when that began."""
+    """The stretch being written, and the slug of every pipeline in it when that began.
 
+    `begin` is where its first record lies, not where the last stretch ended: in between may be positions of
+    a log that was lost, and the objects that hold their events must not look contained in a new one.
+    """
+
+    begin: Position
     end: Position
     slugs: dict[int, str]
 
@@ -62,18 +69,32 @@ class Cursor:
         self.position = Position(0, 0)
         self.intent: Intent | None = None
         if path.exists():
-            found = json.loads(path.read_text())
-            self.position = Position(*found["position"])
-            if found["intent"] is not None:
-                slugs = {int(key): value for key, value in found["intent"]["slugs"].items()}
-                self.intent = Intent(Position(*found["intent"]["end"]), slugs)
+            try:
+                self._restore(json.loads(path.read_text()))
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                # Safe: what is in the log still is written again, under names that begin at its records.
+                self.position, self.intent = Position(0, 0), None
+                log.error("%s cannot be read (%r): bronze begins with the log's first record", path, error)
+
+    def _restore(self, found: Any) -> None:
+        segment, offset = map(int, found["position"])
+        self.position = Position(segment, offset)
+        intent = found["intent"]
+        if intent is not None:
+            slugs = {int(key): str(value) for key, value in intent["slugs"].items()}
+            begin, end = map(int, intent.get("begin", found["position"])), map(int, intent["end"])
+            self.intent = Intent(Position(*begin), Position(*end), slugs)
 
     def save(self, position: Position, intent: Intent | None) -> None:
         document = {
             "position": [position.segment, position.offset],
             "intent": None
             if intent is None
-            else {"end": [intent.end.segment, intent.end.offset], "slugs": intent.slugs},
+            else {
+                "begin": [intent.begin.segment, intent.begin.offset],
+                "end": [intent.end.segment, intent.end.offset],
+                "slugs": intent.slugs,
+            },
         }
         fresh = self._path.with_suffix(".new")
         with fresh.open("w") as file:
@@ -127,6 +148,7 @@ class BronzeWriter:
         self._oldest = 0.0
         self._failures = 0
         self._gone: set[int] = set()
+        self._again = False  # the records come from the log a second time, perhaps fewer of them
         self.state = BronzeWriterState(self._cursor.position, 0, 0, 0, 0, None, None, None)
 
     @property
@@ -161,6 +183,12 @@ class BronzeWriter:
             self._keep(fresh)
         elif not self._records:
             self._keep(self._intended(self._cursor.intent))
+            self._again = True
+            if not self._records:
+                self._cursor.save(self._cursor.intent.end, None)
+                self._again = False
+                self._done(0, 0, 0)
+                return True
         begun = self._cursor.intent is not None
         full = self._size_bytes >= self._flush_bytes
         due = begun or full or force or time.monotonic() - self._oldest >= self._flush_s
@@ -180,31 +208,45 @@ class BronzeWriter:
         self._size_bytes += sum(len(record.body) for record in records)
 
     def _intended(self, intent: Intent) -> list[SpoolRecord]:
-        """The records of a stretch that was begun before a restart."""
+        """The records of a stretch that was begun before a restart: those that can be read still.
+
+        Raises `LakeUnavailable` if there is no log at all.
+        """
         found: list[SpoolRecord] = []
         at = self._cursor.position
         while at < intent.end:
             more = [r for r in self._reader.read(at, self._flush_bytes) if r.end <= intent.end]
             if not more:
-                raise LakeUnavailable(f"The spool does not hold {at} to {intent.end} any more.")
+                if not self._reader.begun():
+                    raise LakeUnavailable(f"The spool does not hold {at} to {intent.end} any more.")
+                log.error(
+                    "bronze: the spool of %s has nothing readable from %s to %s", self._node, at, intent.end
+                )
+                break
             found += more
             at = more[-1].end
         return found
 
     def _flush(self) -> None:
-        begin, intent = self._cursor.position, self._cursor.intent
-        if intent is None:
-            slugs = {id_: self._slug(id_) for id_ in sorted({r.pipeline_id for r in self._records})}
-            intent = Intent(self._records[-1].end, slugs)
+        intent = self._cursor.intent
+        known = {} if intent is None else intent.slugs
+        new = sorted({r.pipeline_id for r in self._records} - known.keys())
+        if intent is None or new:
+            slugs = known | {id_: self._slug(id_) for id_ in new}
+            begin, end = self._records[0].position, self._records[-1].end
+            intent = Intent(begin, end, slugs) if intent is None else replace(intent, slugs=slugs)
             self._on_step("intent")
-            self._cursor.save(begin, intent)
+            self._cursor.save(self._cursor.position, intent)
             reach("lake.intent_saved")
         objects = events = size_bytes = 0
         for workspace_id, pipeline_id, day, records in _groups(self._records):
             prefix = bronze_prefix(workspace_id, intent.slugs[pipeline_id])
             table = rows_of(self._node, records, self._split)
             data = to_parquet(table)
-            name = BronzeName(prefix, day, self._node, begin, intent.end)
+            name = BronzeName(prefix, day, self._node, intent.begin, intent.end)
+            if self._again and (kept := self._lake.rows(name)) is not None and kept > table.num_rows:
+                log.error("%s holds %d events, the spool %d now: it stays", name.path, kept, table.num_rows)
+                continue
             self._on_step(f"put {name.path}")
             reach("lake.before_put")
             self._put(name, data)
@@ -214,7 +256,7 @@ class BronzeWriter:
         self._cursor.save(intent.end, None)
         self._on_step("committed")
         reach("lake.cursor_saved")
-        self._records, self._size_bytes = [], 0
+        self._records, self._size_bytes, self._again = [], 0, False
         self._done(objects, events, size_bytes)
 
     def _put(self, name: BronzeName, data: bytes) -> None:

@@ -50,6 +50,9 @@ class ListReader:
     def __init__(self, records: Sequence[SpoolRecord]) -> None:
         self.records = list(records)
 
+    def begun(self) -> bool:
+        return bool(self.records)
+
     def read(self, start: Position, max_bytes: int) -> list[SpoolRecord]:
         found: list[SpoolRecord] = []
         for item in self.records:

@@ -95,7 +95,7 @@ def test_many_objects_become_one(lake: Lake, tmp_path: Path) -> None:
     done = lake.compact_day(ORDERS, DAY)
     assert (done.objects_before, done.objects_after, done.events) == (9, 1, 18)
     (only,) = lake.objects(ORDERS, DAY)
-    assert (only.name.begin, only.name.end) == (Position(0, 0), RECORDS[-1].end)
+    assert (only.name.begin, only.name.end) == (RECORDS[0].position, RECORDS[-1].end)
     assert only.size_bytes == done.size_bytes
     assert payloads(lake, ORDERS) == expected(RECORDS)
     again = lake.compact_day(ORDERS, DAY)
@@ -223,7 +223,7 @@ def test_a_damaged_object_is_named(lake: Lake, tmp_path: Path) -> None:
     writer = fill(lake, tmp_path, 1)
     (item,) = lake.objects(ORDERS, DAY)
     lake.put(item.name, b"not parquet")
-    with pytest.raises(LakeDamaged, match=r"n-0-0-1-100\.parquet"):
+    with pytest.raises(LakeDamaged, match=r"n-1-0-1-100\.parquet"):
         payloads(lake, ORDERS)
     assert writer.position == RECORDS[0].end
 

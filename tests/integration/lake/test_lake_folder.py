@@ -19,7 +19,7 @@ from tests.support.lake_world import World, wait_until
 
 pytestmark = pytest.mark.faults
 
-NAME = "bronze/w1/orders/date=2026-03-14/n-0-0-1-100.parquet"
+NAME = "bronze/w1/orders/date=2026-03-14/n-1-0-1-100.parquet"
 NEW = b"new content " * 1000
 OLD = b"old content"
 

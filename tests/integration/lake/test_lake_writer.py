@@ -70,10 +70,10 @@ def test_names_and_rows(lake: Lake, tmp_path: Path) -> None:
     writer = make(reader, lake, tmp_path / "cursor")
     writer.step(force=True)
     assert list(files(tmp_path)) == [
-        "bronze/w1/clicks/date=2026-03-14/node-1-0-0-2-300.parquet",
-        "bronze/w1/clicks/date=2026-03-15/node-1-0-0-2-300.parquet",
-        "bronze/w1/orders/date=2026-03-14/node-1-0-0-2-300.parquet",
-        "bronze/w1/orders/date=2026-03-15/node-1-0-0-2-300.parquet",
+        "bronze/w1/clicks/date=2026-03-14/node-1-1-0-2-300.parquet",
+        "bronze/w1/clicks/date=2026-03-15/node-1-1-0-2-300.parquet",
+        "bronze/w1/orders/date=2026-03-14/node-1-1-0-2-300.parquet",
+        "bronze/w1/orders/date=2026-03-15/node-1-1-0-2-300.parquet",
     ]
     (batch,) = lake.read_bronze(pipeline(), DAY)
     rows = batch.to_pylist()
@@ -142,7 +142,7 @@ def test_a_pipeline_renamed_in_between_keeps_the_name_of_the_intent(lake: Lake, 
 def test_bytes_of_a_pipeline_that_is_gone_are_kept(lake: Lake, tmp_path: Path) -> None:
     writer = BronzeWriter(ListReader([record(0)]), lake, tmp_path / "cursor", "n", split, lambda id_: None)
     writer.step(force=True)
-    assert list(files(tmp_path)) == ["bronze/w1/_unknown-1/date=2026-03-14/n-0-0-1-100.parquet"]
+    assert list(files(tmp_path)) == ["bronze/w1/_unknown-1/date=2026-03-14/n-1-0-1-100.parquet"]
 
 
 def test_a_pipeline_nobody_has_heard_of_yet_is_asked_for_again(lake: Lake, tmp_path: Path) -> None:
