@@ -8,10 +8,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 from sluiceway.infra.database import Database
 from sluiceway.infra.settings import Settings
+from sluiceway.infra.trouble import Trouble, describe
 from sluiceway.ingestion.contracts import Position
 from sluiceway.ingestion.spool import Spool, segments
 from sluiceway.ingestion.spool.belonging import (
@@ -26,7 +28,7 @@ from sluiceway.lake.contracts import BronzeWriterState
 from sluiceway.lake.service import Lake
 from sluiceway.lake.writer import BronzeWriter
 from sluiceway.loading.book import PipelineBook
-from sluiceway.loading.leases import Membership
+from sluiceway.loading.leases import Membership, SpoolNameTaken
 from sluiceway.loading.service import Loader
 from sluiceway.quality.contracts import Gate
 from sluiceway.transforms.service import split
@@ -56,6 +58,8 @@ class Keeper:
         self._make_writer = make_writer
         self._loaded = loaded
         self._writer: BronzeWriter | None = None
+        self._trouble = Trouble()
+        self._said: set[str] = set()
 
     @property
     def position(self) -> Position | None:
@@ -67,22 +71,39 @@ class Keeper:
     def state(self) -> BronzeWriterState:
         writer = self._writer
         if writer is None:
-            return BronzeWriterState(Position(0, 0), 0, 0, 0, 0, None, None, None)
+            trouble = self._trouble
+            return BronzeWriterState(
+                Position(0, 0), 0, 0, 0, 0, None, trouble.since, trouble.reason,
+                failures=trouble.failures, reason=trouble.reason,
+            )  # fmt: skip
         return writer.state
 
     def run(self, stop: threading.Event) -> None:
-        """Until `stop`: wait for the lock, then write bronze."""
+        """Until `stop`: wait for the lock, then write bronze. What fails is tried again; raises nothing."""
         while not stop.is_set():
-            held = lock(self._spool.folder, KEEPER_FILE)
-            if held is None:
-                stop.wait(_TRY_AGAIN_S)
-                continue
-            with held:
-                self._writer = self._make_writer()
-                try:
-                    self._writer.run(stop)
-                finally:
-                    self._writer = None
+            try:
+                self._keep(stop)
+            except Exception as error:  # a mount, a setting or a bucket that is not there yet
+                kind = describe(error)
+                if kind not in self._said:
+                    self._said.add(kind)
+                    log.exception("bronze of %s cannot begin, and is tried again", self._spool.folder)
+                self._trouble.failed(error, datetime.now(UTC))
+            stop.wait(_TRY_AGAIN_S)
+
+    def _keep(self, stop: threading.Event) -> None:
+        held = lock(self._spool.folder, KEEPER_FILE)
+        if held is None:
+            self._trouble.went_well()
+            return
+        with held:
+            self._writer = self._make_writer()
+            self._trouble.went_well()
+            self._said.clear()
+            try:
+                self._writer.run(stop)
+            finally:
+                self._writer = None
 
     def trim(self) -> None:
         """Let go of what is both loaded and in the lake."""
@@ -131,6 +152,9 @@ class SpoolWork:
             threading.Thread(target=self._trim, name="trim", daemon=True),
         ]
         self._loading: threading.Thread | None = None
+        self._database = database
+        self._meter = BacklogMeter(folder)
+        self._telling = threading.Lock()  # nothing is told after the spool is said to be drained
 
     @property
     def running(self) -> bool:
@@ -167,6 +191,13 @@ class SpoolWork:
             if not self._is_empty():
                 return False
             self.keeper.trim()
+            self._telling.acquire()
+            try:
+                note_kept(self._database, self.node, None)
+            except (psycopg.Error, OSError) as error:
+                self._telling.release()
+                log.warning("spool: that %s is drained cannot be told: %s", self.folder, describe(error))
+                return False
             mark_drained(self.folder)
         return True
 
@@ -185,6 +216,21 @@ class SpoolWork:
     def _trim(self) -> None:
         while not self._stop.wait(TRIM_EVERY_S):
             self.keeper.trim()
+            self._tell_kept()
+
+    def _tell_kept(self) -> None:
+        """Up to when the lake has what was received, for replays that catch up (`loading.catching_up`)."""
+        now, kept = datetime.now(UTC), self.keeper.position
+        if kept is None or not self._telling.acquire(blocking=False):
+            return
+        try:
+            oldest_us = self._meter.measure(kept).oldest_received_us
+            oldest = now if oldest_us is None else datetime.fromtimestamp(oldest_us / 1e6, UTC)
+            note_kept(self._database, self.node, min(now, oldest))
+        except (psycopg.Error, OSError) as error:
+            log.debug("how far the lake is cannot be told: %s", describe(error))
+        finally:
+            self._telling.release()
 
 
 class Finder:
@@ -200,6 +246,7 @@ class Finder:
         self._make = make
         self._left_after_s = left_after_s
         self._free_since: dict[Path, float] = {}
+        self._refused: set[Path] = set()
         self.works: dict[Path, SpoolWork] = {}
 
     def run(self, stop: threading.Event) -> None:
@@ -224,11 +271,24 @@ class Finder:
             del self.works[folder]
         for folder in spool_folders(self._settings):
             if folder != self._settings.spool_dir and folder not in self.works and self._is_due(folder):
-                work = self._make(folder)
+                work = self._begin(folder)
+                if work is None:
+                    continue
                 log.info("spool: working on %s, the spool of node %s", folder, work.node)
                 self.works[folder] = work
                 work.start()
                 work.run_aside()
+
+    def _begin(self, folder: Path) -> SpoolWork | None:
+        try:
+            work = self._make(folder)
+        except SpoolNameTaken as error:
+            if folder not in self._refused:
+                log.error("spool: %s", error.detail)
+            self._refused.add(folder)
+            return None
+        self._refused.discard(folder)
+        return work
 
     def _is_due(self, folder: Path) -> bool:
         if is_drained(folder):
