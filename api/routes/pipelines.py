@@ -1,7 +1,7 @@
 """Pipelines as code: apply, list with their state, export, pause, archive."""
 
 from dataclasses import asdict
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -20,9 +20,8 @@ from sluiceway.identity.contracts import Caller
 from sluiceway.identity.permissions import Permission
 from sluiceway.ingestion.limits import held_back
 from sluiceway.kit.errors import FieldError
-from sluiceway.loading import jobs
+from sluiceway.loading import catching_up
 from sluiceway.loading.overview import PipelineStatus, freshness, statuses
-from sluiceway.warehouse.schema import apply_pipeline as apply_to_warehouse
 
 router = APIRouter(prefix="/v1/pipelines", tags=["pipelines"], route_class=IdempotentRoute)
 
@@ -161,13 +160,17 @@ def apply_pipeline(
 ) -> AppliedPipeline:
     """Check the YAML, make or extend the silver table, keep the text as the next version.
 
-    Errors name field and line. The same text again changes nothing.
+    Errors name field and line. The same text again changes nothing. A pipeline that was paused or archived
+    and is active again catches up with what came meanwhile.
     """
     spec = parse(source)
     if spec.name != pipeline:
         problem = FieldError("name", f"should be {pipeline!r}, as in the address")
         raise InvalidPipeline(f"The file is about the pipeline {spec.name!r}.", errors=[problem])
-    applied = apply_to_warehouse(services.database, caller.workspace_id, source, caller.user_id)
+    applied = catching_up.apply_pipeline(
+        services.database, caller.workspace_id, source, caller.user_id,
+        now=services.clock.now(), flush_s=services.settings.bronze_flush_s,
+    )  # fmt: skip
     if applied.outcome == "created":
         response.status_code = 201
         response.headers["Location"] = f"/v1/pipelines/{applied.name}"
@@ -213,14 +216,14 @@ def pause_pipeline(services: Services, caller: MayWrite, pipeline: Slug) -> Pipe
 
 @router.post("/{pipeline}/resume", summary="Resume a pipeline", responses=problem_responses((409,)))
 def resume_pipeline(services: Services, caller: MayWrite, pipeline: Slug) -> PipelineDetail:
-    """Load new events again, and replay the days since the last load: what came meanwhile is in bronze."""
+    """Load new events again, and replay what came meanwhile as soon as all of it is in bronze."""
     with catalog(services, caller) as conn:
         found = Catalog().get(conn, caller.workspace_id, pipeline)
         if found.state == "paused":
-            now = services.clock.now()
-            # The newest events are in the lake, and every loader knows, some seconds from now.
-            ready = now + timedelta(seconds=services.settings.bronze_flush_s + 20)
-            jobs.request_catch_up(conn, found, requested_by=caller.subject, now=now, ready=ready)
+            catching_up.request_catch_up(
+                conn, found, requested_by=caller.subject, now=services.clock.now(),
+                flush_s=services.settings.bronze_flush_s,
+            )  # fmt: skip
     return _set_state(services, caller, pipeline, "active")
 
 

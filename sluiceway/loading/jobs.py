@@ -7,7 +7,7 @@ A replay is days of one pipeline, each derived again from bronze in a transactio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Literal
 from uuid import UUID
 
@@ -86,8 +86,10 @@ def request_replay(
     requested_by: str,
     now: datetime,
     ready: datetime | None = None,
+    after: datetime | None = None,
 ) -> Replay:
-    """Keep the wish and tell the worker at commit (role APP); it begins at `ready` or at once.
+    """Keep the wish and tell the worker at commit (role APP); it begins at `ready` or at once, but not
+    before the lake has everything up to `after` (`catching_up.is_ready`).
 
     Raises `InvalidReplay` for days in the wrong order, too many, or not over yet.
     """
@@ -116,25 +118,11 @@ def request_replay(
             "now": now,
         },
     )
-    outbox.put(conn, pipeline.workspace_id, TOPIC, {"replay_id": str(replay_id)}, available_at=ready)
+    payload = {"replay_id": str(replay_id)}
+    if after is not None:
+        payload["after"] = after.isoformat()
+    outbox.put(conn, pipeline.workspace_id, TOPIC, payload, available_at=ready)
     return get_replay(conn, pipeline.workspace_id, replay_id)
-
-
-def request_catch_up(
-    conn: sa.Connection, pipeline: Pipeline, *, requested_by: str, now: datetime, ready: datetime
-) -> Replay:
-    """Replay the days of receipt since the newest event that was loaded (role APP): a pause ends.
-
-    Before `ready` events of this moment may not be in bronze yet.
-    """
-    row = conn.execute(
-        sa.text("SELECT last_received_at FROM app.pipeline_state WHERE pipeline_id = :pipeline"),
-        {"pipeline": pipeline.id},
-    ).one_or_none()
-    since = (row[0] if row else None) or pipeline.created_at
-    today = now.astimezone(UTC).date()
-    first = min(today, max(since.astimezone(UTC).date(), today - timedelta(days=MAX_DAYS - 1)))
-    return request_replay(conn, pipeline, first, today, requested_by=requested_by, now=now, ready=ready)
 
 
 def get_replay(conn: sa.Connection, workspace_id: int, replay_id: UUID) -> Replay:
@@ -201,7 +189,8 @@ def _run(
     database: Database, pipeline: Pipeline, wanted: Replay, replay_day: ReplayDay, clock: Clock
 ) -> Replay:
     workspace_id = pipeline.workspace_id
-    _update(database, workspace_id, wanted.id, state="running", started_at=wanted.started_at or clock.now())
+    started_at = wanted.started_at or clock.now()
+    _update(database, workspace_id, wanted.id, state="running", started_at=started_at, error=None)
     events, rows, dead_letters = wanted.events, wanted.rows, wanted.dead_letters
     for number in range(wanted.days_done, wanted.days):
         day = wanted.from_day + timedelta(days=number)

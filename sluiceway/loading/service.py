@@ -11,13 +11,14 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import sqlalchemy as sa
 
+from sluiceway.catalog.contracts import Pipeline
 from sluiceway.infra import metrics
 from sluiceway.infra.clock import Clock, SystemClock
 from sluiceway.infra.database import Database
@@ -25,7 +26,7 @@ from sluiceway.infra.trouble import describe
 from sluiceway.ingestion.contracts import START, LogReader, Position, SpoolRecord
 from sluiceway.kit.faults import reach
 from sluiceway.loading.backlog import Backlog, Span
-from sluiceway.loading.book import Entry, PipelineBook
+from sluiceway.loading.book import PipelineBook
 from sluiceway.loading.catching_up import note_unloaded
 from sluiceway.loading.committing import Committer, Stopped
 from sluiceway.loading.contracts import LoaderStats
@@ -62,8 +63,8 @@ class Chunk:
     batches: list[PreparedBatch]
     taken: dict[int, Taken]
     unknown: int
-    unloadable: dict[int, int] = field(default_factory=dict)
-    """By pipeline that is not to be loaded: when the oldest of what was read was received, in µs."""
+    unloadable: list[tuple[Pipeline, int]]
+    """Pipelines not to be loaded, and when the oldest of what was read of each was received, in µs."""
 
     @property
     def size_bytes(self) -> int:
@@ -229,6 +230,11 @@ class Loader:
             if entry is None or not is_loadable(entry.pipeline):
                 if self._ahead is not None and self._ahead.pipeline_id == pipeline_id:
                     self._forget_ahead()
+                if entry is not None:
+                    connection = self._committer.connect()
+                    if pipeline_id not in backlog:  # the connection is new: others had loaded it before
+                        continue
+                    note_unloaded(connection, entry.pipeline, backlog.oldest_us(pipeline_id))
                 self._count_unknown(backlog.drop(pipeline_id))
 
     def _own(self, backlog: Backlog) -> dict[int, int]:
@@ -328,6 +334,7 @@ class Loader:
         now = self._clock.now()
         batches: list[PreparedBatch] = []
         taken: dict[int, Taken] = {}
+        unloadable: list[tuple[Pipeline, int]] = []
         unknown = 0
         read = fetch(self._reader, wanted, max_bytes)
         reach("loader.read")
@@ -336,6 +343,9 @@ class Loader:
             entry = self._book.get(pipeline_id)
             if entry is None or not is_loadable(entry.pipeline):
                 unknown += sum(record.events for record in found.records)
+                if entry is not None and found.records:
+                    oldest_us = min(record.received_us for record in found.records)
+                    unloadable.append((entry.pipeline, oldest_us))
                 continue
             # A restored database may give out the id of a pipeline that it has forgotten to another tenant's.
             own = [r for r in found.records if r.workspace_id == entry.pipeline.workspace_id]
@@ -346,9 +356,11 @@ class Loader:
                     batch = replace(batch, cursor=CursorMove(self._node, *_stretch(found.records)))
                 batches.append(batch)
         reach("loader.mapped")
-        return Chunk(batches, taken, unknown)
+        return Chunk(batches, taken, unknown, unloadable)
 
     def _commit_chunk(self, backlog: Backlog, chunk: Chunk, stop: threading.Event) -> None:
+        for pipeline, oldest_us in chunk.unloadable:
+            note_unloaded(self._committer.connect(), pipeline, oldest_us)
         for pipeline_id in chunk.taken.keys() - {batch.pipeline.id for batch in chunk.batches}:
             backlog.passed(pipeline_id, chunk.taken[pipeline_id].end)
         for batch in chunk.batches:

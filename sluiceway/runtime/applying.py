@@ -8,6 +8,7 @@ from uuid import UUID
 import yaml
 
 from sluiceway.catalog.contracts import Applied
+from sluiceway.infra.clock import SystemClock
 from sluiceway.infra.database import Database, Role
 from sluiceway.kit.errors import FieldError, InvalidInput
 
@@ -64,9 +65,9 @@ def apply_source(
 def _apply_pipeline(
     database: Database, workspace_id: int, source: str, by: UUID | None, _check: "SuiteChecker | None"
 ) -> Applied:
-    from sluiceway.warehouse.schema import apply_pipeline
+    from sluiceway.loading.catching_up import apply_pipeline
 
-    return apply_pipeline(database, workspace_id, source, by)
+    return apply_pipeline(database, workspace_id, source, by, now=SystemClock().now(), flush_s=0.0)
 
 
 def _apply_suite(

@@ -11,11 +11,14 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psycopg
+
 from sluiceway.infra.database import Database
 from sluiceway.infra.settings import Settings
 from sluiceway.infra.trouble import Trouble, describe
 from sluiceway.ingestion.contracts import Position
 from sluiceway.ingestion.spool import Spool, segments
+from sluiceway.ingestion.spool.backlog import BacklogMeter
 from sluiceway.ingestion.spool.belonging import (
     KEEPER_FILE,
     has_writer,
@@ -28,6 +31,7 @@ from sluiceway.lake.contracts import BronzeWriterState
 from sluiceway.lake.service import Lake
 from sluiceway.lake.writer import BronzeWriter
 from sluiceway.loading.book import PipelineBook
+from sluiceway.loading.catching_up import note_kept
 from sluiceway.loading.leases import Membership, SpoolNameTaken
 from sluiceway.loading.service import Loader
 from sluiceway.quality.contracts import Gate
@@ -271,24 +275,21 @@ class Finder:
             del self.works[folder]
         for folder in spool_folders(self._settings):
             if folder != self._settings.spool_dir and folder not in self.works and self._is_due(folder):
-                work = self._begin(folder)
-                if work is None:
-                    continue
-                log.info("spool: working on %s, the spool of node %s", folder, work.node)
-                self.works[folder] = work
-                work.start()
-                work.run_aside()
+                self._begin(folder)
 
-    def _begin(self, folder: Path) -> SpoolWork | None:
+    def _begin(self, folder: Path) -> None:
         try:
             work = self._make(folder)
         except SpoolNameTaken as error:
             if folder not in self._refused:
                 log.error("spool: %s", error.detail)
             self._refused.add(folder)
-            return None
+            return
         self._refused.discard(folder)
-        return work
+        log.info("spool: working on %s, the spool of node %s", folder, work.node)
+        self.works[folder] = work
+        work.start()
+        work.run_aside()
 
     def _is_due(self, folder: Path) -> bool:
         if is_drained(folder):

@@ -155,6 +155,13 @@ def replay_handler(settings: Settings, database: Database) -> Handler:
 
         bound = partial(replay_day, database, Lake(settings), make_gate(database))
         replay_id = UUID(message.payload["replay_id"])
+        after = message.payload.get("after")
+        if after is not None:
+            from sluiceway.loading.catching_up import is_ready
+
+            moment = datetime.fromisoformat(after)
+            if not is_ready(database, message.workspace_id, replay_id, moment, SystemClock()):
+                return
         done = run_replay(database, message.workspace_id, replay_id, bound, SystemClock())
         log.info("replay of %s: %s, %d days, %d rows", done.pipeline, done.state, done.days_done, done.rows)
 
