@@ -153,13 +153,16 @@ def _lake_is_made(settings: Settings) -> bool:
 
 
 def _lake(settings: Settings) -> Iterator[Finding]:
+    from sluiceway.infra.trouble import without_credentials
     from sluiceway.lake.service import Lake
 
     if not _lake_is_made(settings):
         yield Finding("remark", "lake", "is not made yet; the first event makes it")
         return
     Lake(settings).probe()
-    yield Finding("good", "lake", f"{settings.lake_url} takes, gives and removes objects")
+    yield Finding(
+        "good", "lake", f"{without_credentials(settings.lake_url)} takes, gives and removes objects"
+    )
 
 
 def _bronze(settings: Settings, *, whole: bool) -> Iterator[Finding]:

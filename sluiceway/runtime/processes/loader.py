@@ -16,6 +16,7 @@ import psycopg
 
 from sluiceway.infra.connect import open_database
 from sluiceway.infra.settings import Settings
+from sluiceway.infra.trouble import without_credentials
 from sluiceway.loading.book import PipelineBook
 from sluiceway.loading.leases import STUCK_S, Membership
 from sluiceway.runtime.container import make_gate
@@ -57,7 +58,8 @@ def main(settings: Settings) -> int:
     own.start()
     for thread in threads:
         thread.start()
-    log.info("loader started: spool %s of node %s, lake %s", own.folder, own.node, settings.lake_url)
+    lake_url = without_credentials(settings.lake_url)
+    log.info("loader started: spool %s of node %s, lake %s", own.folder, own.node, lake_url)
     state = LoaderState(own.folder, own.loader, own.keeper, lambda: own.reader.corrupt_records)
     try:
         with observed(settings, "loader", database, state):

@@ -127,6 +127,7 @@ def test_a_key_may_have_a_rate_of_its_own(world) -> None:
         ({"burst": 4}, "burst"),
         ({"rate": 1000, "burst": 1}, "burst"),
         ({"rate": 0}, "rate"),
+        ({"rate": 1e-310}, "rate"),
     ):
         answer = admin.post("/v1/keys", json={"name": "s", "scopes": ["ingest"], **wrong})
         assert (answer.status_code, answer.json()["errors"][0]["field"].split(".")[-1]) == (422, field)
