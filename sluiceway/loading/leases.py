@@ -24,6 +24,7 @@ import psycopg
 from sluiceway.infra.database import Database, Role
 from sluiceway.infra.trouble import describe
 from sluiceway.ingestion.spool.belonging import lock
+from sluiceway.kit.errors import Conflict
 from sluiceway.kit.faults import reach
 from sluiceway.loading import repository
 from sluiceway.loading.repository import Connection, LiveLoader
@@ -65,6 +66,11 @@ class _Spool:
     owners: dict[int, UUID | None] = field(default_factory=dict)
 
 
+class SpoolNameTaken(Conflict):
+    code = "spool_name_taken"
+    title = "Another spool goes by this node's name"
+
+
 class Membership:
     """This process among the loaders. `run` belongs to a thread of its own; the rest any thread may call.
 
@@ -92,8 +98,19 @@ class Membership:
         self._failing = False
 
     def attend(self, node: str, spool_id: str, folder: Path | None = None) -> "Leases":
-        """This process reads the spool of `node` from now on. Raises OSError if `folder` cannot be used."""
+        """This process reads the spool of `node` from now on.
+
+        Raises `SpoolNameTaken` if it reads another folder of that name, and OSError if `folder` cannot be
+        used.
+        """
         spool = _Spool(spool_id)
+        with self._lock:
+            known = self._spools.get(node)
+        if known is not None and (known.spool_id != spool_id or _place(folder) != known.folder):
+            raise SpoolNameTaken(
+                f"{folder or 'This folder'} is a spool of node {node}, as is one that is read already: their"
+                " cursors would be mixed up. Give one of them another SLUICEWAY_NODE."
+            )
         if folder is not None:
             spool.folder = folder / LOADERS
             spool.folder.mkdir(parents=True, exist_ok=True)
@@ -191,6 +208,10 @@ class Membership:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _place(folder: Path | None) -> Path | None:
+    return None if folder is None else folder / LOADERS
 
 
 def _lock_name(loader_id: UUID) -> str:
