@@ -36,8 +36,23 @@ class Role(StrEnum):
 
 SERVICE_ROLES = tuple(role for role in Role if role is not Role.OWNER)
 READER_TIMEOUT_MS = 30_000
+_WRITING = (Role.OWNER, Role.WRITER, Role.APP)
 
+WRITER_IDLE_MS = 300_000
+"""A writer's transaction that does nothing for so long is cut: its process hangs, and holds locks."""
+
+# A peer that is gone without a word is noticed in half a minute at both ends: what it held is free again.
+# Unix sockets pay no heed to any of it.
+_KEEPALIVES = {
+    "keepalives": "1",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "30000",
+}
+_SERVER_KEEPALIVES = "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
 _SESSION_OPTIONS = {
+    Role.WRITER: f"-c idle_in_transaction_session_timeout={WRITER_IDLE_MS}",
     Role.READER: f"-c default_transaction_read_only=on -c statement_timeout={READER_TIMEOUT_MS}",
     Role.ORCHESTRATOR: "-c search_path=dagster",
 }
@@ -65,8 +80,12 @@ class Database:
         if role is not Role.OWNER:
             found["user"] = role.login
             found["password"] = self._key.password(role.value)
-        options = "-c timezone=UTC " + _SESSION_OPTIONS.get(role, "")
+        options = f"-c timezone=UTC {_SERVER_KEEPALIVES} " + _SESSION_OPTIONS.get(role, "")
         found["options"] = options.strip()
+        for name, value in _KEEPALIVES.items():
+            found.setdefault(name, value)
+        if role in _WRITING and "," in str(found.get("host", "")):
+            found.setdefault("target_session_attrs", "read-write")  # not the standby, though it answers first
         found.setdefault("application_name", f"sluiceway-{role.value}")
         found.setdefault("connect_timeout", "10")
         return found

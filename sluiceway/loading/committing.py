@@ -17,7 +17,7 @@ from sluiceway.infra.database import Database, Role
 from sluiceway.infra.trouble import describe
 from sluiceway.loading.contracts import LoaderStats
 from sluiceway.warehouse.contracts import CommittedBatch, PreparedBatch
-from sluiceway.warehouse.errors import CursorMoved, PipelineGone
+from sluiceway.warehouse.errors import CursorMoved, PipelineBusy, PipelineGone
 from sluiceway.warehouse.judgement import bare, is_refused, reject
 from sluiceway.warehouse.service import Warehouse
 
@@ -85,7 +85,7 @@ class Committer:
     def commit(self, batch: PreparedBatch, stop: threading.Event) -> CommittedBatch | None:
         """Until it is committed; None if it was before, or its pipeline is gone.
 
-        Raises `CursorMoved`, and `Stopped` while the database is awaited.
+        Raises `CursorMoved`, `PipelineBusy`, and `Stopped` while the database is awaited.
         """
         tries = 0
         while True:
@@ -94,7 +94,7 @@ class Committer:
             except PipelineGone as error:
                 log.warning("%s Its events stay in bronze.", error.detail)
                 return None
-            except CursorMoved:
+            except (CursorMoved, PipelineBusy):
                 raise
             except Exception as error:
                 if is_away(error):

@@ -38,7 +38,7 @@ from sluiceway.loading.reporting import Reporter
 from sluiceway.loading.shares import Shares, Turn
 from sluiceway.quality.contracts import Gate
 from sluiceway.warehouse.contracts import CommittedBatch, CursorMove, PreparedBatch
-from sluiceway.warehouse.errors import CursorMoved
+from sluiceway.warehouse.errors import CursorMoved, PipelineBusy
 from sluiceway.warehouse.service import Warehouse
 
 __all__ = ["MAX_BATCH_BYTES", "Loader", "Stopped"]
@@ -50,6 +50,7 @@ _UNREADABLE_PAUSE_S = 1.0
 _IDLE_WAIT_S = 0.5
 _PACE_S = 0.02  # under a steady flow batches begin at most this often
 _SCAN_BYTES = 4 * 1024 * 1024
+_ASIDE_S = 0.1
 _FOLLOW_S = 1.0  # how often others' cursors are read
 _SCAN_S = 0.25  # looking ahead through a long backlog takes turns with loading it
 
@@ -114,6 +115,7 @@ class Loader:
         self._reporter = None if folder is None else Reporter(folder, node, self._clock)
         self._leases = leases
         self._held: frozenset[int] = frozenset()
+        self._aside: dict[int, float] = {}
         self._followed_at = 0.0
         self._backlog: Backlog | None = None
         self._written: Position | None = None
@@ -185,10 +187,15 @@ class Loader:
             backlog = self._backlog or self._begin()
             self._look()
             self._pass_unloadable(backlog)
-            waiting = self._own(backlog)
+            now = time.monotonic()
+            self._aside = {p: until for p, until in self._aside.items() if until > now}
+            waiting = {p: size for p, size in self._own(backlog).items() if p not in self._aside}
             turn = self._shares.choose(waiting, self._ahead.pipeline_id if self._ahead else None)
             if turn is None:
                 self._rest(backlog)
+                if self._aside:
+                    self._reader.wait(_ASIDE_S)
+                    return 1
                 return 0 if self._scanned else 1
             return max(1, self._serve(backlog, turn, stop))
         except CursorMoved as error:
@@ -369,7 +376,11 @@ class Loader:
             if self._written is None or self._written < position:
                 assert batch.cursor is not None
                 batch = replace(batch, cursor=replace(batch.cursor, read_to=position))
-            committed = self._committer.commit(batch, stop)
+            try:
+                committed = self._committer.commit(batch, stop)
+            except PipelineBusy:
+                self._put_aside(pipeline_id)
+                continue
             if committed is None:
                 backlog.passed(pipeline_id, taken.end, taken.size_bytes)
                 continue
@@ -377,6 +388,12 @@ class Loader:
             reach("loader.noted")
             self._written = max(position, self._written or position)
             self._count(committed)
+
+    def _put_aside(self, pipeline_id: int) -> None:
+        """Someone else (a replay) is at the pipeline: the others go on, it is tried again in a moment."""
+        self._aside[pipeline_id] = time.monotonic() + _ASIDE_S
+        if self._ahead is not None and self._ahead.pipeline_id == pipeline_id:
+            self._forget_ahead()  # it would leave out what was not committed
 
     def _compare(self, connection: psycopg.Connection[Any]) -> None:
         """A new connection may lead to another server, one that has not everything that was committed."""

@@ -11,6 +11,14 @@ class CursorMoved(Conflict):
     retryable = True
 
 
+class PipelineBusy(Conflict):
+    """Another transaction, a replay say, holds the pipeline's lock: a live batch does not wait for it."""
+
+    code = "pipeline_busy"
+    title = "Another transaction is loading the pipeline"
+    retryable = True
+
+
 class PipelineGone(NotFound):
     """The pipeline was removed while its events were on their way."""
 

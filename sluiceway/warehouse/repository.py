@@ -24,6 +24,7 @@ Connection = psycopg.Connection[Any]
 _LOAD_LOCK = 0x10AD
 _SEPARATOR = "\x1f"
 _PIECE = 50_000  # ids
+_LONG_MS = 4 * 3_600_000  # a gate over a whole day
 _LENIENT = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
 # The dead letters of one event are one; what a person decided about it stays, unless it was retried in vain.
 _DEAD_LETTERS = """
@@ -62,18 +63,31 @@ class LoadState:
     cursor: Position | None
 
 
-def begin(connection: Connection, workspace_id: int, pipeline_id: int, *, by_index: bool = False) -> None:
-    """Act for the workspace, and let one transaction at a time load this pipeline.
+def begin(
+    connection: Connection,
+    workspace_id: int,
+    pipeline_id: int,
+    *,
+    by_index: bool = False,
+    wait: bool = True,
+    long: bool = False,
+) -> bool:
+    """Act for the workspace, and let one transaction at a time load this pipeline; False if another does.
 
+    `wait`: until the other is done, instead. `long`: there may be much to compute between two statements.
     `by_index`: everything is looked up by indexes. A leaf that is new has no statistics, and then the planner
     may read it as a whole to find one id.
     """
     plans = ", set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true)"
-    connection.execute(
-        "SELECT set_config('sluiceway.workspace_id', %s, true), pg_advisory_xact_lock(%s, %s)"
-        + (plans if by_index else ""),
-        (str(workspace_id), _LOAD_LOCK, pipeline_id),
-    )
+    patience = f", set_config('idle_in_transaction_session_timeout', '{_LONG_MS}', true)"
+    lock = "pg_advisory_xact_lock" if wait else "pg_try_advisory_xact_lock"
+    row = connection.execute(
+        f"SELECT {lock}(%s, %s), set_config('sluiceway.workspace_id', %s, true)"
+        + (plans if by_index else "")
+        + (patience if long else ""),
+        (_LOAD_LOCK, pipeline_id, str(workspace_id)),
+    ).fetchone()
+    return wait or bool(row and row[0])
 
 
 def find_state(connection: Connection, pipeline_id: int, node: str | None) -> LoadState | None:

@@ -26,7 +26,7 @@ from sluiceway.quality.contracts import Gate, GateVerdict, Verdict
 from sluiceway.transforms.contracts import INDEX, Rejected
 from sluiceway.warehouse import letters, replacing, repository, tracing
 from sluiceway.warehouse.contracts import EPOCH, CommittedBatch, PreparedBatch, Progress, Replaced, Span
-from sluiceway.warehouse.errors import CursorMoved, PipelineGone
+from sluiceway.warehouse.errors import CursorMoved, PipelineBusy, PipelineGone
 from sluiceway.warehouse.judgement import dead_letters, is_refused, quarantine, released
 from sluiceway.warehouse.known import KnownBook
 from sluiceway.warehouse.leaves import Leaves
@@ -82,8 +82,8 @@ class Warehouse:
     ) -> CommittedBatch | None:
         """The whole batch in one transaction; None if the cursor says that it has been committed before.
 
-        `also` is done in the same transaction. Raises `CursorMoved`, `PipelineGone`, and psycopg's errors;
-        then nothing has happened.
+        `also` is done in the same transaction. Raises `CursorMoved`, `PipelineBusy` (only live
+        batches; others wait), `PipelineGone`, and psycopg's errors; then nothing has happened.
         """
         tracing.begin(batch)
         try:
@@ -108,7 +108,7 @@ class Warehouse:
         reach("load.leaves_ready")
         batch.timeline.enter("dedupe")
         with connection.transaction():
-            repository.begin(connection, batch.pipeline.workspace_id, batch.pipeline.id, by_index=True)
+            self._lock(connection, batch)
             reach("load.locked")
             state = self._state(connection, batch)
             if state is None:
@@ -148,6 +148,11 @@ class Warehouse:
         mondays = [EPOCH + timedelta(microseconds=int(at)) for at in weeks]
         self.leaves.ensure(batch.pipeline.silver_table, times["event_time"].to_list(), mondays)
 
+    def _lock(self, connection: Connection, batch: PreparedBatch) -> None:
+        pipeline, waits = batch.pipeline, batch.origin != "live"
+        if not repository.begin(connection, pipeline.workspace_id, pipeline.id, by_index=True, wait=waits):
+            raise PipelineBusy(f"Another transaction is loading {pipeline.slug!r}.")
+
     def _state(self, connection: Connection, batch: PreparedBatch) -> repository.LoadState | None:
         move = batch.cursor
         state = repository.find_state(connection, batch.pipeline.id, None if move is None else move.node)
@@ -181,7 +186,7 @@ class Warehouse:
         self.ensure_leaves(batch)
         batch.timeline.enter("dedupe")
         with connection.transaction():
-            repository.begin(connection, pipeline.workspace_id, pipeline.id)
+            repository.begin(connection, pipeline.workspace_id, pipeline.id, long=True)
             state = self._state(connection, batch)
             assert state is not None
             plan = replacing.plan(connection, batch, span)

@@ -1,6 +1,7 @@
 """What a loader meets beside its batches: a gate that fails early, ids given out twice, older databases."""
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,14 @@ import pytest
 import sqlalchemy as sa
 
 from sluiceway.infra.database import Database, Role
+from sluiceway.infra.settings import load_settings
 from sluiceway.ingestion.contracts import Form, Position
+from sluiceway.ingestion.spool import SpoolWriter
+from sluiceway.loading.leases import Membership, SpoolNameTaken
+from sluiceway.runtime.spools import Finder, SpoolWork
+from sluiceway.warehouse import repository
 from sluiceway.warehouse.errors import CursorMoved
+from sluiceway.warehouse.schema import apply_pipeline
 from tests.support.loading import NOW, NOW_US, ORDERS, Bench, RuleGate, check_whole, order, query
 
 
@@ -148,3 +155,52 @@ def test_nothing_is_let_go_of_while_the_database_is_away_or_older(
 
 def settled(bench: Bench) -> Position | None:
     return bench.loader.settled
+
+
+def test_another_folder_of_a_node_s_name_does_not_take_its_place(
+    database: Database, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    membership = Membership(database)
+    spools = tmp_path / "spool"
+    (spools / "own").mkdir(parents=True)
+    with closing(SpoolWriter(spools / "old")) as writer:
+        writer.append_now(workspace_id=1, pipeline_id=1, form=Form.OBJECT, events=1, body=b"{}")
+    own = membership.attend("n", "own", spools / "own")
+    membership.beat()
+    for spool_id in ("old", "own"):  # one that was lost and found again, and a copy
+        with pytest.raises(SpoolNameTaken):
+            membership.attend("n", spool_id, spools / "old")
+    with database.connect(Role.WRITER) as connection:
+        assert own.settle(lambda: connection, [1]) == {1}
+
+    settings = load_settings({"SLUICEWAY_HOME": str(tmp_path), "SLUICEWAY_NODE": "own"})
+
+    def refuse(folder: Path) -> SpoolWork:
+        membership.attend("n", "old", folder)
+        raise AssertionError("it was taken")
+
+    finder = Finder(settings, refuse, left_after_s=0)
+    finder.look()
+    finder.look()
+    assert not finder.works
+    assert [r.levelname for r in caplog.records if r.name == "sluiceway.runtime.spools"] == ["ERROR"]
+    membership.leave("n")
+    membership.close()
+
+
+def test_a_pipeline_that_someone_else_is_at_holds_up_nobody(
+    make: Callable[..., Bench], database: Database
+) -> None:
+    bench = make(max_batch_bytes=200_000)
+    apply_pipeline(database, 1, ORDERS.replace("name: orders", "name: returns"))
+    with database.connect(Role.WRITER) as other, other.transaction():
+        assert repository.begin(other, 1, 1)
+        sent = send_backlog(bench)
+        bench.send([order(n) for n in range(5)], pipeline_id=2)
+        while query(database, "SELECT count(*) FROM silver.returns") != [(5,)]:
+            bench.loader.step()
+        assert query(database, "SELECT count(*) FROM silver.orders") == [(0,)]
+        assert not repository.begin(bench.loader._committer.connect(), 1, 1, wait=False)
+        bench.loader._committer.close()
+    bench.load()
+    assert check_whole(database) == sent
