@@ -177,12 +177,15 @@ def run_replay(
         ).fetchone()
         if row is None or not row[0]:
             raise ReplayRunning("Another worker is at it.", retry_after_s=60)
-        with database.transaction(Role.WRITER, workspace_id=workspace_id) as conn:
-            wanted = get_replay(conn, workspace_id, replay_id)
-            pipeline = Catalog().get(conn, workspace_id, wanted.pipeline)
-        if wanted.state in ("done", "failed"):
-            return wanted
-        return _run(database, pipeline, wanted, replay_day, clock)
+        try:
+            with database.transaction(Role.WRITER, workspace_id=workspace_id) as conn:
+                wanted = get_replay(conn, workspace_id, replay_id)
+                pipeline = Catalog().get(conn, workspace_id, wanted.pipeline)
+            if wanted.state in ("done", "failed"):
+                return wanted
+            return _run(database, pipeline, wanted, replay_day, clock)
+        finally:  # at once: a server may take a while to notice that a connection is closed
+            guard.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 23))", (str(replay_id),))
 
 
 def _run(
