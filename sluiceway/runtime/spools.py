@@ -183,6 +183,7 @@ class SpoolWork:
         self._membership.leave(self.node)
         self.reader.close()
         self._bronze_reader.close()
+        self._meter.close()
 
     def finish(self) -> bool:
         """Whether everything is loaded and in the lake, nobody writes and we keep it: then it is marked."""
