@@ -117,11 +117,6 @@ class SpoolReader:
         present = segments.numbers(self.folder)
         return (present[0], present[-1]) if present else None
 
-    def bounds(self) -> tuple[int, int] | None:
-        """The numbers of the first and of the newest segment that are there; None: none is."""
-        present = segments.numbers(self.folder)
-        return (present[0], present[-1]) if present else None
-
     def wait(self, timeout_s: float) -> bool:
         """Sleep until the writer rings (True) or the time is over (False). The first call returns at once."""
         if self._ear is None:
