@@ -26,7 +26,7 @@ def world(stage: Stage, orders_database: Database, orders_url: str, tmp_path: Pa
     clear(home)
 
 
-@pytest.mark.parametrize("seed", seeds(5))
+@pytest.mark.parametrize("seed", seeds(12))
 def test_every_acknowledged_event_survives_kills(seed: int, world: World, fault: Record) -> None:
     done: list[str] = []
 

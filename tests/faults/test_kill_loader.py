@@ -168,7 +168,7 @@ def test_kill_loader_under_load(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(100, 120))
+@pytest.mark.parametrize("seed", range(100, 120 if os.environ.get("FAULT_LONG") else 104))
 def test_kill_loader_under_load_often(
     seed: int, database: Database, environment: dict[str, str], processes: list[subprocess.Popen[bytes]]
 ) -> None:
