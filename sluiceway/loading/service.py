@@ -170,6 +170,7 @@ class Loader:
 
     def close(self) -> None:
         self._executor.shutdown(wait=True, cancel_futures=True)
+        self._warehouse.close()
         self._committer.close()
         self._book.disconnect()
         if self._reporter is not None and self._backlog is not None:

@@ -151,8 +151,13 @@ class KnownBook:
             known.ids.add(ids)
             known.upto = last_seq
 
+    def close(self) -> None:
+        """Make no more filters, and wait until none is being made: the database may go after this."""
+        self.forget()
+        self.wait()
+
     def wait(self) -> None:
-        """Until no filter is being made (tests, benchmarks)."""
+        """Until no filter is being made."""
         for thread in list(self._making.values()):
             thread.join()
 

@@ -68,6 +68,10 @@ class Warehouse:
         self._series = SeriesBook()
         self.known = KnownBook(database)
 
+    def close(self) -> None:
+        """End what is done behind the commits."""
+        self.known.close()
+
     def forget(self) -> None:
         """Drop what is kept between batches: the database may not be what it was."""
         self.leaves.forget()

@@ -25,7 +25,7 @@ SCHEMES = [
     {"scheme": "slack"},
     {"scheme": "standard-webhooks"},
     {"scheme": "twilio"},
-    {"scheme": "hmac", "header": "x-s", "payload": "{timestamp}{body}{header:x-n}{query}",
+    {"scheme": "hmac", "header": "x-s", "payload": "{timestamp}.{body}{header:x-n}{query}",
      "timestamp_header": "x-t", "challenge": {"type": "zoom"}},
     {"scheme": "hmac", "header": "x-s", "encoding": "base64", "challenge": {"type": "x"}},
     {"scheme": "basic", "username": "u", "challenge": {"type": "cloudevents"}},

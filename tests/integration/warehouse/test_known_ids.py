@@ -1,7 +1,7 @@
 """The filter of known ids in front of the look-up: whoever commits, no id is taken for new that is not."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -40,8 +40,20 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[set[str]]:
     return found
 
 
+MADE: list[Loader] = []
+
+
+@pytest.fixture(autouse=True)
+def ended(database: Database) -> Iterator[None]:
+    """No filter is in the making when the database goes."""
+    yield
+    while MADE:
+        MADE.pop().warehouse.close()
+
+
 def loader(database: Database, name: str) -> Loader:
     found = Loader(database, ORDERS)
+    MADE.append(found)
     found._batches = hash(name) % 1_000_000  # positions of its own
     found.warehouse._clock = FixedClock(NOW)  # what is received now is not late
     return found
