@@ -205,6 +205,16 @@ def settle(database: Database, expected: int) -> tuple[int, int]:
     return int(found[0]), int(row[1])
 
 
+def with_orders(found: Stand) -> tuple[Database, str]:
+    """The stand's database with the pipeline and its suite applied, and a key to send with."""
+    database = Database(found.environment["SLUICEWAY_DATABASE_URL"], SecretKey(SECRET.encode()))
+    with database.transaction(Role.APP, workspace_id=1) as connection:
+        apply_suite(connection, 1, SUITE)
+        key = create_key(connection, 1, "orders", ["ingest"])
+    apply_pipeline(database, 1, PIPELINE)
+    return database, key
+
+
 @contextmanager
 def processes(found: Stand) -> Iterator[int]:
     """An ingest process and a loader; the port of the first."""
@@ -235,11 +245,7 @@ def processes(found: Stand) -> Iterator[int]:
 def run() -> dict[str, Any]:
     """Events a second that go all the way, the lag at the target, and the knee."""
     with stand() as found:
-        database = Database(found.environment["SLUICEWAY_DATABASE_URL"], SecretKey(SECRET.encode()))
-        with database.transaction(Role.APP, workspace_id=1) as connection:
-            apply_suite(connection, 1, SUITE)
-            key = create_key(connection, 1, "orders", ["ingest"])
-        apply_pipeline(database, 1, PIPELINE)
+        database, key = with_orders(found)
         bodies = 0
         with processes(found) as port:
             warm, _ = at_rate(database, port, key, 2_000, 10)

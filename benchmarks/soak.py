@@ -14,13 +14,8 @@ from typing import Any
 
 import psutil
 
-from benchmarks.end_to_end import BODY_EVENTS, PIPELINE, SUITE, at_rate, processes, settle
-from benchmarks.ingest_stand import SECRET, stand
-from sluiceway.identity.keys import create_key
-from sluiceway.infra.database import Database, Role
-from sluiceway.infra.keys import SecretKey
-from sluiceway.quality.service import apply_suite
-from sluiceway.warehouse.schema import apply_pipeline
+from benchmarks.end_to_end import BODY_EVENTS, at_rate, processes, settle, with_orders
+from benchmarks.ingest_stand import stand
 
 RATE = 10_000
 SECONDS = 600.0
@@ -57,11 +52,7 @@ def _child(name: str) -> psutil.Process:
 def run() -> dict[str, Any]:
     """Megabytes of growth after the warm-up, both processes together."""
     with stand() as found:
-        database = Database(found.environment["SLUICEWAY_DATABASE_URL"], SecretKey(SECRET.encode()))
-        with database.transaction(Role.APP, workspace_id=1) as connection:
-            apply_suite(connection, 1, SUITE)
-            key = create_key(connection, 1, "orders", ["ingest"])
-        apply_pipeline(database, 1, PIPELINE)
+        database, key = with_orders(found)
         with processes(found) as port:
             memory = Memory()
 

@@ -1,9 +1,8 @@
 """The loader against a real spool and a real PostgreSQL."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -30,19 +29,6 @@ from tests.support.loading import (
 
 DAY_US = 86_400_000_000
 GATED = ORDERS + "quality: {suite: orders}\n"
-
-
-@pytest.fixture
-def make(database: Database, tmp_path: Path) -> Iterator[Callable[..., Bench]]:
-    made: list[Bench] = []
-
-    def bench(**options: Any) -> Bench:
-        made.append(Bench(database, tmp_path / "spool", **options))
-        return made[-1]
-
-    yield bench
-    for item in made:
-        item.close()
 
 
 def test_events_become_rows_samples_series_and_dirty_buckets(

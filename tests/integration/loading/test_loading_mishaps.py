@@ -1,6 +1,6 @@
 """What a loader meets beside its batches: a gate that fails early, ids given out twice, older databases."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -18,19 +18,6 @@ from sluiceway.warehouse import repository
 from sluiceway.warehouse.errors import CursorMoved
 from sluiceway.warehouse.schema import apply_pipeline
 from tests.support.loading import NOW, NOW_US, ORDERS, Bench, RuleGate, check_whole, order, query
-
-
-@pytest.fixture
-def make(database: Database, tmp_path: Path) -> Iterator[Callable[..., Bench]]:
-    made: list[Bench] = []
-
-    def bench(**options: Any) -> Bench:
-        made.append(Bench(database, tmp_path / "spool", **options))
-        return made[-1]
-
-    yield bench
-    for item in made:
-        item.close()
 
 
 def send_backlog(bench: Bench, rounds: int = 6) -> int:

@@ -1,6 +1,6 @@
 """No event twice, and none's key lost, where keys of the window are gone, few, or of another row."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -24,19 +24,6 @@ GATED = ORDERS + "quality: {suite: orders}\n"
 SHORT = ORDERS + "dedupe: {window: 6h}\n"
 KEYS = "SELECT event_id, day FROM silver.event_keys ORDER BY 1, 2"
 ROWS = "SELECT event_id, received_at::date FROM silver.orders ORDER BY 1, 2"
-
-
-@pytest.fixture
-def make(database: Database, tmp_path: Path) -> Iterator[Callable[..., Bench]]:
-    made: list[Bench] = []
-
-    def bench(source: str, gate: RuleGate | None = None) -> Bench:
-        made.append(Bench(database, tmp_path / "spool", source=source, gate=gate))
-        return made[-1]
-
-    yield bench
-    for item in made:
-        item.close()
 
 
 def send(bench: Bench, number: int, days_ago: int, amount: float = 5) -> None:
