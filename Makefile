@@ -46,13 +46,13 @@ dev: $(STAMP)  ## Run it without the demo's replay, with detailed logs
 demo: $(STAMP)  ## Send the demo's data to a platform that runs already
 	@$(BIN)/sluiceway demo
 
-test: $(STAMP)  ## Run every test
+test: canvas  ## Run every test
 	@$(PYTEST)
 
-test-fast: $(STAMP)  ## Run the tests that take no more than a moment each
+test-fast: canvas  ## Run the tests that take no more than a moment each
 	@$(PYTEST) -m "not slow and not browser and not faults"
 
-faults: $(STAMP)  ## Kill, cut, fill, slow and poison at full length; writes the table in docs/faults.md
+faults: canvas  ## Kill, cut, fill, slow and poison at full length; writes the table in docs/faults.md
 	@FAULT_LONG=1 FAULT_SEEDS=$(FAULT_SEEDS) FUZZ_CASES=$(FUZZ_CASES) SLOW_CONNECTIONS=$(SLOW_CONNECTIONS) \
 		$(PYTEST) -m faults --fault-results tests/faults/results.json; \
 		code=$$?; $(RUN) tests.support.faults.page && exit $$code
@@ -85,7 +85,7 @@ psql: $(STAMP)  ## Open the database
 	@$(BIN)/sluiceway psql
 
 clean:  ## Remove caches and built files (data and .venv stay)
-	@rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dashboards_app/canvas/dist dbt_project/target dbt_project/logs
+	@rm -rf build dist dashboards_app/canvas/.build.lock .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dashboards_app/canvas/dist dbt_project/target dbt_project/logs
 	@find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +
 
 distclean: clean  ## Remove also .venv and node_modules (data under .sluiceway stays)

