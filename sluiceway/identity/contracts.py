@@ -1,6 +1,7 @@
 """Who is asking, as the rest of the platform sees them. No password, token or hash is in these."""
 
 import uuid
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -79,6 +80,33 @@ class KeyCaller:
 
 
 @dataclass(frozen=True, slots=True)
+class DataAccess:
+    """With whose eyes data is read: what row rules and column masks are decided by.
+
+    `roles`: slugs of every role held (a member's own and their teams'; `key:<scope>` for a key; `link` for
+    the holder of a dashboard's link). `attributes`: name → values, sorted, from the membership and its teams.
+    """
+
+    workspace_id: int
+    roles: tuple[str, ...] = ()
+    attributes: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    user_id: uuid.UUID | None = None
+
+    @classmethod
+    def of(
+        cls,
+        workspace_id: int,
+        roles: Iterable[str],
+        attributes: Mapping[str, Iterable[str]] | None = None,
+        user_id: uuid.UUID | None = None,
+    ) -> "DataAccess":
+        found = tuple(
+            (name, tuple(sorted(set(values)))) for name, values in sorted((attributes or {}).items())
+        )
+        return cls(workspace_id, tuple(sorted(set(roles))), found, user_id)
+
+
+@dataclass(frozen=True, slots=True)
 class Caller:
     """Whoever makes a request: a person with a session, or a program with a key.
 
@@ -94,6 +122,13 @@ class Caller:
     role: MemberRole | None = None
     key: KeyCaller | None = None
     expires_at: datetime | None = None
+    roles: tuple[str, ...] = ()
+    """Slugs of all the roles held."""
+    attributes: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+    @property
+    def access(self) -> DataAccess:
+        return DataAccess(self.workspace_id, self.roles, self.attributes, self.user_id)
 
     @classmethod
     def from_key(cls, key: KeyCaller) -> "Caller":
@@ -104,6 +139,7 @@ class Caller:
             permissions=key.permissions,
             key=key,
             expires_at=key.expires_at,
+            roles=tuple(sorted(f"key:{scope}" for scope in key.scopes)),
         )
 
     @classmethod
@@ -126,6 +162,7 @@ class Caller:
             email=email,
             role=role,
             expires_at=expires_at,
+            roles=(role.value,),
         )
 
     def may(self, permission: Permission) -> bool:

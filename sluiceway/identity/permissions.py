@@ -30,8 +30,35 @@ class Permission(StrEnum):
     KEY_MANAGE = "key:manage"
     WORKSPACE_READ = "workspace:read"
     WORKSPACE_MANAGE = "workspace:manage"
+    """Change the workspace's settings and hand its ownership over."""
     EVENT_WRITE = "event:write"
     """Send events; an ingest key may be limited to named pipelines."""
+    DATA_EXPORT = "data:export"
+    """Take data out as a file."""
+    DASHBOARD_SHARE = "dashboard:share"
+    """Make and revoke links that show a dashboard to whoever has them."""
+    VIEW_AS = "data:view_as"
+    """Look at data with the eyes of another role, to see what its rules let through."""
+    MEMBER_READ = "member:read"
+    """See the members, their roles and their teams."""
+    MEMBER_MANAGE = "member:manage"
+    """Invite, change and remove members and teams; never above one's own rights."""
+    ROLE_MANAGE = "role:manage"
+    """Make and change custom roles; never with a right that one does not hold."""
+    SESSION_MANAGE = "session:manage"
+    """See and end other members' sessions."""
+    SERVICE_ACCOUNT_MANAGE = "service_account:manage"
+    RULE_READ = "rule:read"
+    """See row rules and column masks."""
+    RULE_MANAGE = "rule:manage"
+    AUDIT_READ = "audit:read"
+    """Search and export the audit log."""
+    SIGN_IN_MANAGE = "sign_in:manage"
+    """Set up single sign-on, provisioning and what a second factor is required for."""
+    USAGE_READ = "usage:read"
+    QUOTA_MANAGE = "quota:manage"
+    PROVISION = "member:provision"
+    """Create, change and deactivate people and groups over SCIM."""
 
 
 class MemberRole(StrEnum):
@@ -50,6 +77,7 @@ class Scope(StrEnum):
     INGEST = "ingest"
     READ = "read"
     MANAGE = "manage"
+    PROVISION = "provision"
 
 
 _VIEWER = frozenset(
@@ -62,6 +90,7 @@ _VIEWER = frozenset(
     }
 )
 _ANALYST = _VIEWER | {
+    Permission.DATA_EXPORT,
     Permission.DASHBOARD_WRITE,
     Permission.DEAD_LETTER_READ,
     Permission.REPLAY_READ,
@@ -72,9 +101,24 @@ _EDITOR = _ANALYST | {
     Permission.QUALITY_WRITE,
     Permission.REPLAY_RUN,
     Permission.EVENT_WRITE,
+    Permission.DASHBOARD_SHARE,
+    Permission.VIEW_AS,
+    Permission.RULE_READ,
+    Permission.MEMBER_READ,
+    Permission.USAGE_READ,
 }
-_ADMIN = _EDITOR | {Permission.KEY_READ, Permission.KEY_MANAGE}
-_OWNER = _ADMIN | {Permission.WORKSPACE_MANAGE}
+_ADMIN = _EDITOR | {
+    Permission.KEY_READ,
+    Permission.KEY_MANAGE,
+    Permission.MEMBER_MANAGE,
+    Permission.ROLE_MANAGE,
+    Permission.SESSION_MANAGE,
+    Permission.SERVICE_ACCOUNT_MANAGE,
+    Permission.RULE_MANAGE,
+    Permission.AUDIT_READ,
+    Permission.PROVISION,
+}
+_OWNER = _ADMIN | {Permission.WORKSPACE_MANAGE, Permission.SIGN_IN_MANAGE, Permission.QUOTA_MANAGE}
 
 ROLE_PERMISSIONS: dict[MemberRole, frozenset[Permission]] = {
     MemberRole.OWNER: _OWNER,
@@ -88,7 +132,8 @@ SCOPE_PERMISSIONS: dict[Scope, frozenset[Permission]] = {
     Scope.INGEST: frozenset({Permission.EVENT_WRITE}),
     Scope.READ: _ANALYST - {Permission.DASHBOARD_WRITE},
     # A program never makes keys: a stolen one could otherwise outlive its own revocation.
-    Scope.MANAGE: _EDITOR - {Permission.EVENT_WRITE},
+    Scope.MANAGE: _EDITOR - {Permission.EVENT_WRITE, Permission.VIEW_AS, Permission.MEMBER_READ},
+    Scope.PROVISION: frozenset({Permission.PROVISION}),
 }
 
 
