@@ -17,6 +17,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import errors, openapi, routes
+from api.addresses import TrustedProxies
 from api.event_requests import is_event_path
 from api.metrics import HttpMetrics
 from api.middleware import PageGate, RequestFrame, content_security_policy
@@ -60,18 +61,24 @@ def create_app(
         https=https,
         observe=held.observe,
     )
-    return Platform(framed, events if "ingest" in roles else None, app)
+    proxies = TrustedProxies(services.settings.trusted_proxies)
+    return Platform(framed, events if "ingest" in roles else None, app, proxies)
 
 
 class Platform:
     """The outermost application: events go straight to their route, the rest through the frame."""
 
-    def __init__(self, framed: ASGIApp, events: ASGIApp | None, api: FastAPI) -> None:
+    def __init__(
+        self, framed: ASGIApp, events: ASGIApp | None, api: FastAPI, proxies: TrustedProxies
+    ) -> None:
         self.openapi = api.openapi
         self._framed = framed
         self._events = events
+        self._proxies = proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            self._proxies.apply(scope)
         if self._events is not None and scope["type"] == "http" and is_event_path(scope["path"]):
             await self._events(scope, receive, send)
         else:

@@ -7,13 +7,13 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import timedelta
-from ipaddress import ip_address, ip_network
 from threading import BoundedSemaphore, Lock
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.addresses import client_address, source_of
 from api.security import COOKIE, forget_session
 from api.services import ApiServices
 from sluiceway.identity import service, sessions
@@ -79,8 +79,8 @@ def sign_in(request: Request, services: ApiServices, email: str, password: str) 
     Raises `SignInThrottled`, `WrongCredentials`, or `NotPermitted` for someone without any workspace.
     """
     throttle: Throttle = services.extra.setdefault("sign_in", Throttle())
-    address = request.client.host if request.client else ""
-    source = _source(address)
+    address = client_address(request.scope)
+    source = source_of(address)
     throttle.check(source)
     now = services.clock.now()
     lifetime = timedelta(days=services.settings.session_days)
@@ -148,15 +148,6 @@ def local_path(text: str | None) -> str:
     parts = urlsplit(text)
     leads_back = parts.path in ("/sign-in", "/sign-out") or parts.path.startswith("/v1/")
     return "/" if parts.scheme or parts.netloc or leads_back else text
-
-
-def _source(address: str) -> str:
-    """Whom an address belongs to: of IPv6 a household has 2^64, all of them count as one."""
-    try:
-        parsed = ip_address(address)
-    except ValueError:
-        return address
-    return str(ip_network((address, 64), strict=False)) if parsed.version == 6 else address
 
 
 def _https(services: ApiServices) -> bool:

@@ -8,6 +8,7 @@ import os
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -80,6 +81,15 @@ def _directory(text: str) -> Path:
 
 def _directories(text: str) -> tuple[Path, ...]:
     return tuple(_directory(part.strip()) for part in text.split(",") if part.strip())
+
+
+def _networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    if text == "none":
+        return ()
+    try:
+        return tuple(ip_network(part.strip(), strict=False) for part in text.split(","))
+    except ValueError:
+        raise ValueError("addresses or networks (10.0.0.0/8) with commas between, or none") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +232,12 @@ SETTINGS: dict[str, Setting] = {
         _integer(1, 3600),
         "Longest time one request to the bucket may take, for each 8 MB it carries.",
     ),
+    "trusted_proxies": Setting(
+        "SLUICEWAY_TRUSTED_PROXIES",
+        "127.0.0.1,::1",
+        _networks,
+        "Proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed: addresses or networks with commas between, or `none`. Keep this machine's own among them: the app's pages reach the API from there.",
+    ),
     "session_days": Setting("SLUICEWAY_SESSION_DAYS", "14", _integer(1, 365), "How long a sign-in lasts."),
     "demo_speed": Setting(
         "SLUICEWAY_DEMO_SPEED",
@@ -296,6 +312,7 @@ class Settings:
     pipeline_backlog_percent: int
     bronze_flush_s: int
     lake_timeout_s: int
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...]
     session_days: int
     demo_speed: int
     metrics_port: int | None

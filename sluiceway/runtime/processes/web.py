@@ -117,6 +117,7 @@ def main(settings: Settings, parts: frozenset[Part] = ALL_PARTS) -> int:
         log_config=None,
         server_header=False,
         date_header=False,
+        proxy_headers=False,  # `api.addresses` reads them, for the proxies that the settings name
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=GRACE_S,
