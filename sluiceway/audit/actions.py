@@ -1,0 +1,49 @@
+"""Every action that the audit log knows: a noun and a verb in the past. `docs/audit.md` says what each means.
+
+Add here what you record. A name that was used stays: old entries have it.
+"""
+
+from enum import StrEnum
+
+
+class Action(StrEnum):
+    """What was done. The part before the dot is the kind of thing it was done to."""
+
+    SESSION_STARTED = "session.started"
+    SESSION_REFUSED = "session.refused"
+    SESSION_ENDED = "session.ended"
+
+    PERSON_CREATED = "person.created"
+    PERSON_PASSWORD_SET = "person.password_set"  # noqa: S105  # a name, not a password
+    PERSON_DISABLED = "person.disabled"
+    PERSON_ENABLED = "person.enabled"
+    PERSON_ERASED = "person.erased"
+    MEMBER_LISTED = "member.listed"
+
+    KEY_CREATED = "key.created"
+    KEY_REVOKED = "key.revoked"
+    KEY_USED = "key.used"
+    KEY_LISTED = "key.listed"
+    SECRET_ADDED = "secret.added"  # noqa: S105  # a name, not a secret
+    SECRET_REMOVED = "secret.removed"  # noqa: S105  # a name, not a secret
+    SECRET_LISTED = "secret.listed"  # noqa: S105  # a name, not a secret
+    STREAM_TOKEN_ISSUED = "stream_token.issued"  # noqa: S105  # a name, not a token
+
+    PIPELINE_APPLIED = "pipeline.applied"
+    PIPELINE_PAUSED = "pipeline.paused"
+    PIPELINE_RESUMED = "pipeline.resumed"
+    PIPELINE_ARCHIVED = "pipeline.archived"
+    SUITE_APPLIED = "suite.applied"
+    DASHBOARD_CREATED = "dashboard.created"
+    DASHBOARD_UPDATED = "dashboard.updated"
+    DASHBOARD_DELETED = "dashboard.deleted"
+    DASHBOARD_MOVED = "dashboard.moved"
+    DEAD_LETTER_RETRIED = "dead_letter.retried"
+    DEAD_LETTER_DISCARDED = "dead_letter.discarded"
+    REPLAY_REQUESTED = "replay.requested"
+    SPOOL_DRAINED = "spool.drained"
+    EXPORT_MADE = "export.made"
+
+    AUDIT_READ = "audit.read"
+    AUDIT_VERIFIED = "audit.verified"
+    AUDIT_DROPPED = "audit.dropped"
