@@ -7,7 +7,7 @@ that a transaction takes, and is held for a moment only.
 from sluiceway.migrations.script import run
 
 revision = "0017"
-down_revision = "0015"
+down_revision = "0018"
 branch_labels = None
 depends_on = None
 
