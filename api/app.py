@@ -20,7 +20,8 @@ from api import errors, openapi, routes
 from api.addresses import TrustedProxies
 from api.event_requests import is_event_path
 from api.metrics import HttpMetrics
-from api.middleware import PageGate, RequestFrame, content_security_policy
+from api.middleware import RequestFrame, content_security_policy
+from api.page_gate import PageGate
 from api.services import ApiServices
 
 Part = Literal["ingest", "api", "app"]

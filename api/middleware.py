@@ -1,11 +1,10 @@
 """What surrounds every request but those of the event route: plain ASGI, no buffering.
 
-Request ids, security headers, the limit of a body's size, and the gate in front of the pages: whoever is
-not signed in is sent to the sign-in page; whoever is gets `x-sluiceway-user` for the app behind.
+Request ids, security headers, the limit of a body's size, and an answer when all else failed. Not here: the
+gate in front of the pages (`api.page_gate`).
 """
 
 import hashlib
-import json
 import logging
 import re
 import time
@@ -13,34 +12,23 @@ from base64 import b64encode
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from urllib.parse import quote
 
-import sqlalchemy as sa
-from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.requests import HTTPConnection
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.page_gate import USER_HEADER
 from api.problems import MEDIA_TYPE, problem_document
-from api.security import COOKIE, session_caller
-from api.services import ApiServices
-from sluiceway.identity.contracts import Caller
-from sluiceway.identity.errors import NotSignedIn
-from sluiceway.kit.errors import SluicewayError, Unavailable
+from sluiceway.kit.errors import SluicewayError
 from sluiceway.kit.ids import uuid7
 
 log = logging.getLogger("sluiceway.api")
 
-USER_HEADER = b"x-sluiceway-user"
 MAX_BODY_BYTES = 4 * 1024 * 1024
 SLOW_REQUEST_S = 5.0
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _INLINE_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
-# Bundles and fonts of the page's shell, the same for everyone: no look-up for each of a hundred files.
-_OPEN_PREFIXES = ("/static/", "/favicon")
-_OPEN_PATHS = frozenset({"/_stcore/health", "/robots.txt"})
 
 
 def content_security_policy(*, app: bool) -> str:
@@ -132,66 +120,6 @@ class RequestFrame:
                 body, headers = problem_document(error, request_id=request_id)
                 answer = Response(body, 500, headers, MEDIA_TYPE)
                 await answer(scope, receive, framed)
-
-
-class PageGate:
-    """In front of the app: pages and their sockets are for people who are signed in."""
-
-    def __init__(self, app: ASGIApp, services: ApiServices) -> None:
-        self._app = app
-        self._services = services
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path: str = scope["path"]
-        if path.startswith(_OPEN_PREFIXES) or path in _OPEN_PATHS:
-            await self._app(scope, receive, send)
-            return
-        token = HTTPConnection(scope).cookies.get(COOKIE)
-        try:
-            if token is None:
-                raise NotSignedIn("Nobody is signed in.")
-            caller = await run_in_threadpool(session_caller, self._services, token)
-        except NotSignedIn:
-            await self._turn_away(scope, receive, send)
-            return
-        except sa.exc.SQLAlchemyError as error:
-            log.warning("database away: %s (page %s)", type(error).__name__, path)
-            await self._refuse(Unavailable("The database does not answer."), scope, receive, send)
-            return
-        scope["headers"] = [*scope["headers"], (USER_HEADER, user_header(caller))]
-        await self._app(scope, receive, send)
-
-    @staticmethod
-    async def _refuse(error: SluicewayError, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket":
-            await receive()
-            await send({"type": "websocket.close", "code": 1008, "reason": error.title})
-            return
-        body, headers = problem_document(error, request_id=scope["state"].get("request_id"))
-        await Response(body, error.status, headers, MEDIA_TYPE)(scope, receive, send)
-
-    async def _turn_away(self, scope: Scope, receive: Receive, send: Send) -> None:
-        socket = scope["type"] == "websocket"
-        if socket or scope["path"].startswith("/_stcore/") or scope["method"] not in ("GET", "HEAD"):
-            await self._refuse(NotSignedIn("Sign in first."), scope, receive, send)
-            return
-        query = scope["query_string"].decode("latin-1")
-        wanted = f"{scope['path']}?{query}" if query else scope["path"]
-        target = "/sign-in" if wanted == "/" else f"/sign-in?next={quote(wanted, safe='/')}"
-        answer = RedirectResponse(target, status_code=303, headers={"Cache-Control": "no-store"})
-        await answer(scope, receive, send)
-
-
-def user_header(caller: Caller) -> bytes:
-    """Who is signed in, for the app: ASCII JSON with id, email, name, role and workspace_id."""
-    found = {
-        "id": str(caller.user_id),
-        "email": caller.email,
-        "name": caller.name,
-        "role": caller.role,
-        "workspace_id": caller.workspace_id,
-    }
-    return json.dumps(found, separators=(",", ":")).encode("ascii")
 
 
 def _route(scope: Scope) -> str:

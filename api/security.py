@@ -10,16 +10,19 @@ from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection, Request
 
+from api.addresses import client_address
 from sluiceway.identity import keys, sessions
 from sluiceway.identity.contracts import Caller
 from sluiceway.identity.errors import InvalidKey, NotSignedIn
 from sluiceway.infra.database import Role
+from sluiceway.infra.settings import Settings
 from sluiceway.kit.errors import Forbidden, Unauthenticated
 
 if TYPE_CHECKING:
     from api.services import ApiServices
 
 COOKIE = "sluiceway_session"
+"""The session's cookie; over https its name begins with `__Host-` (`cookie_name`)."""
 REQUEST_HEADER = "x-sluiceway-request"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 SESSION_CACHE_S = 5.0
@@ -90,19 +93,41 @@ def forget_session(services: "ApiServices", token: str) -> None:
     cache.forget(token)
 
 
-def check_same_origin(connection: HTTPConnection, public_url: str) -> None:
+def is_https(settings: Settings) -> bool:
+    """Whether people reach the platform over https: cookies are Secure then, and browsers told to stay."""
+    return settings.public_url.startswith("https://")
+
+
+def cookie_name(settings: Settings, base: str = COOKIE) -> str:
+    """The name under which a cookie is set and read.
+
+    Over https it begins with `__Host-`: browsers take such a cookie from this very host alone, over https
+    alone, so that a neighbouring subdomain can neither plant one nor replace it.
+    """
+    return f"__Host-{base}" if is_https(settings) else base
+
+
+def session_token(connection: HTTPConnection, settings: Settings) -> str | None:
+    """The session's token as the browser sent it, or None."""
+    return connection.cookies.get(cookie_name(settings))
+
+
+def check_same_origin(connection: HTTPConnection, public_url: str, *, socket: bool = False) -> None:
     """Raise `CrossSiteRequest` if the browser says that another site made this request.
 
-    Browsers send `Origin` with every write; a program without one is judged by our header alone.
+    Browsers send `Origin` with every write; a program without one is judged by our header alone. With every
+    socket they send one too, and cannot send a header of ours: a `socket` without is refused.
     """
     origin = connection.headers.get("origin")
     if origin is None:
-        if connection.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        if socket or connection.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
             raise CrossSiteRequest("The request was made by another site.")
         return
-    host = urlsplit(origin).netloc
-    if host not in (connection.headers.get("host"), urlsplit(public_url).netloc) or not host:
+    said, public = urlsplit(origin), urlsplit(public_url)
+    if not said.netloc or said.netloc not in (connection.headers.get("host"), public.netloc):
         raise CrossSiteRequest("The request's Origin is another site.")
+    if public.scheme == "https" and said.scheme != "https":
+        raise CrossSiteRequest("The request's Origin is not under https.")
 
 
 def _by_key(request: Request, services: "ApiServices") -> Caller:
@@ -112,16 +137,12 @@ def _by_key(request: Request, services: "ApiServices") -> Caller:
     now = services.clock.now()
     with services.database.transaction(Role.APP) as connection:
         found = keys.authenticate(connection, text.strip(), now=now)
-        connection.exec_driver_sql(
-            "SELECT set_config('sluiceway.workspace_id', %(workspace)s, true)",
-            {"workspace": str(found.workspace_id)},
-        )
-        keys.touch_key(connection, found.workspace_id, found.key_id, now)
+        keys.touch_key(connection, found, now, client_address(request.scope))
     return Caller.from_key(found)
 
 
 def _by_cookie(request: Request, services: "ApiServices") -> Caller:
-    token = request.cookies.get(COOKIE)
+    token = session_token(request, services.settings)
     if token is None:
         raise Unauthenticated("Sign in, or send an API key as 'Authorization: Bearer slw_…'.")
     found = session_caller(services, token)
@@ -133,6 +154,6 @@ def _by_cookie(request: Request, services: "ApiServices") -> Caller:
 
 
 __all__ = [
-    "COOKIE", "CrossSiteRequest", "NotSignedIn", "SessionCache", "check_same_origin", "forget_session",
-    "identify", "session_caller",
+    "COOKIE", "CrossSiteRequest", "NotSignedIn", "SessionCache", "check_same_origin", "cookie_name",
+    "forget_session", "identify", "is_https", "session_caller", "session_token",
 ]  # fmt: skip

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.addresses import client_address, source_of
-from api.security import COOKIE, forget_session
+from api.security import cookie_name, forget_session, is_https, session_token
 from api.services import ApiServices
 from sluiceway.identity import service, sessions
 from sluiceway.identity.contracts import Caller
@@ -117,24 +117,30 @@ def sign_in(request: Request, services: ApiServices, email: str, password: str) 
 
 def sign_out(request: Request, services: ApiServices, response: Response, caller: Caller) -> None:
     """End the session of this request's cookie and take the cookie back."""
-    token = request.cookies.get(COOKIE)
+    token = session_token(request, services.settings)
     if token is not None:
         with services.database.transaction(Role.APP, workspace_id=caller.workspace_id) as conn:
             sessions.end_session(conn, caller.workspace_id, token)
         forget_session(services, token)
-    response.delete_cookie(COOKIE, path="/", httponly=True, samesite="lax", secure=_https(services))
+    response.delete_cookie(
+        cookie_name(services.settings),
+        path="/",
+        httponly=True,
+        samesite="lax",
+        secure=is_https(services.settings),
+    )
 
 
 def set_cookie(response: Response, services: ApiServices, token: str) -> None:
     """HttpOnly: no script reads it. SameSite=Lax: other sites' writes do not carry it."""
     response.set_cookie(
-        COOKIE,
+        cookie_name(services.settings),
         token,
         max_age=services.settings.session_days * 86_400,
         path="/",
         httponly=True,
         samesite="lax",
-        secure=_https(services),
+        secure=is_https(services.settings),
     )
 
 
@@ -148,10 +154,6 @@ def local_path(text: str | None) -> str:
     parts = urlsplit(text)
     leads_back = parts.path in ("/sign-in", "/sign-out") or parts.path.startswith("/v1/")
     return "/" if parts.scheme or parts.netloc or leads_back else text
-
-
-def _https(services: ApiServices) -> bool:
-    return services.settings.public_url.startswith("https://")
 
 
 def _spoken(seconds: float) -> str:

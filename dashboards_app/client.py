@@ -3,13 +3,16 @@
 Belongs here: addresses and shapes of the API. Not here: anything of Streamlit but who is visiting.
 """
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 import streamlit as st
 
-COOKIE = "sluiceway_session"
+# Over https the web process sets the first, which no browser takes over http.
+COOKIES = ("__Host-sluiceway_session", "sluiceway_session")
 TIMEOUT_S = 60.0  # the first retry of a dead letter waits until the quality engine is imported
 
 
@@ -36,11 +39,14 @@ def _connection(api_url: str) -> httpx.Client:
 class Client:
     """The API for one visitor. Every method raises `Problem`."""
 
-    def __init__(self, api_url: str, session: str | None) -> None:
+    def __init__(self, api_url: str, session: Mapping[str, str], address: str = "") -> None:
+        """`session`: the visitor's session cookie by its name; `address`: theirs, for limits and audit."""
         self._http = _connection(api_url)
         self._headers = {"X-Sluiceway-Request": "1"}
         if session:
-            self._headers["Cookie"] = f"{COOKIE}={session}"
+            self._headers["Cookie"] = "; ".join(f"{name}={value}" for name, value in session.items())
+        if address:
+            self._headers["X-Forwarded-For"] = address
 
     def get(self, path: str, **parameters: Any) -> Any:
         return self._call("GET", path, params={k: v for k, v in parameters.items() if v is not None})
@@ -100,4 +106,15 @@ def _field_error(error: dict[str, Any]) -> str:
 
 def client() -> Client:
     """The API for whoever is looking at this page."""
-    return Client(st.secrets["sluiceway"]["api_url"], st.context.cookies.get(COOKIE))
+    cookies = st.context.cookies
+    session = {name: cookies[name] for name in COOKIES if name in cookies}
+    return Client(st.secrets["sluiceway"]["api_url"], session, visitor().get("address") or "")
+
+
+def visitor() -> dict[str, Any]:
+    """Who is signed in, as the web process says: id, email, name, role, workspace_id, address."""
+    try:
+        found = json.loads(st.context.headers.get("x-sluiceway-user") or "{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

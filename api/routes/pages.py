@@ -17,7 +17,7 @@ from api import pages, sign_in
 from api.deps import Services
 from api.errors import problem_responses
 from api.pages import reference
-from api.security import COOKIE, check_same_origin, session_caller
+from api.security import check_same_origin, session_caller, session_token
 from sluiceway.identity.contracts import Caller
 from sluiceway.identity.errors import NotPermitted, NotSignedIn, SignInThrottled, WrongCredentials
 from sluiceway.kit.errors import NotFound, SluicewayError
@@ -33,7 +33,7 @@ Next = Annotated[str | None, Query(max_length=2000)]
 
 
 def _signed_in(request: Request, services: Services) -> Caller | None:
-    token = request.cookies.get(COOKIE)
+    token = session_token(request, services.settings)
     if token is None:
         return None
     try:

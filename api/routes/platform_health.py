@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from api.deps import Services, bearer_scheme, catalog, cookie_scheme
 from api.errors import problem_responses
 from api.metrics import HttpMetrics
-from api.security import COOKIE, identify
+from api.security import identify, session_token
 from api.services import ApiServices
 from sluiceway.health.collecting import find_held
 from sluiceway.health.contracts import Health, StageKey, State, Unit
@@ -113,7 +113,7 @@ def health_watch(services: ApiServices) -> HealthWatch:
 def read_health_stages(request: Request, services: Services) -> HealthOut:
     """State, figures of the last minute, half an hour's history, and what is wrong with what to do."""
     known: KnownCallers = services.extra.setdefault("health_callers", KnownCallers())
-    token = _token(request)
+    token = _token(request, services)
     held: list[Held] = []
     try:
         caller = identify(request, services)
@@ -127,9 +127,9 @@ def read_health_stages(request: Request, services: Services) -> HealthOut:
     return _shown(health_watch(services).assess(held))
 
 
-def _token(request: Request) -> bytes:
+def _token(request: Request, services: ApiServices) -> bytes:
     """What the caller proves itself with, as a hash."""
-    return hash_token(request.headers.get("authorization") or request.cookies.get(COOKIE) or "")
+    return hash_token(request.headers.get("authorization") or session_token(request, services.settings) or "")
 
 
 def _shown(found: Health) -> HealthOut:

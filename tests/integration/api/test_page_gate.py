@@ -80,9 +80,13 @@ def test_what_the_api_owns_never_reaches_the_pages(world, pages: Pages) -> None:
     assert pages.seen == []
 
 
-def _socket(world: Any, app: Any, cookie: str | None) -> list[dict[str, Any]]:
+def _socket(
+    world: Any, app: Any, cookie: str | None, origin: str | None = "http://localhost:8000"
+) -> list[dict[str, Any]]:
     sent: list[dict[str, Any]] = []
     headers = [(b"host", b"localhost:8000"), (b"x-sluiceway-user", b"{}")]
+    if origin:
+        headers.append((b"origin", origin.encode()))
     if cookie:
         headers.append((b"cookie", f"sluiceway_session={cookie}".encode()))
     scope = {"type": "websocket", "path": "/_stcore/stream", "headers": headers, "query_string": b""}

@@ -1,0 +1,120 @@
+"""The gate in front of the app: its pages and sockets are for people who are signed in, from this site alone.
+
+Belongs here: whom the gate lets through, what it tells the app of them, what it keeps from the app. Not here:
+recognising a session (`api.security`), what surrounds every request (`api.middleware`).
+"""
+
+import json
+import logging
+from urllib.parse import quote
+
+import sqlalchemy as sa
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import HTTPConnection
+from starlette.responses import RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.addresses import client_address
+from api.problems import MEDIA_TYPE, problem_document
+from api.security import SAFE_METHODS, CrossSiteRequest, check_same_origin, session_caller, session_token
+from api.services import ApiServices
+from sluiceway.identity.contracts import Caller
+from sluiceway.identity.errors import NotSignedIn
+from sluiceway.kit.errors import SluicewayError, Unavailable
+
+log = logging.getLogger("sluiceway.api")
+
+USER_HEADER = b"x-sluiceway-user"
+# Bundles and fonts of the page's shell, the same for everyone: no look-up for each of a hundred files.
+OPEN_PREFIXES = ("/static/", "/favicon")
+OPEN_PATHS = frozenset({"/_stcore/health", "/robots.txt"})
+
+
+class PageGate:
+    """In front of the app: pages and their sockets are for people who are signed in."""
+
+    def __init__(self, app: ASGIApp, services: ApiServices) -> None:
+        self._app = app
+        self._services = services
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path: str = scope["path"]
+        if path.startswith(OPEN_PREFIXES) or path in OPEN_PATHS:
+            await self._pass(scope, receive, send)
+            return
+        try:
+            caller = await self._recognise(scope)
+        except NotSignedIn:
+            await self._turn_away(scope, receive, send)
+            return
+        except CrossSiteRequest as error:
+            await self._refuse(error, scope, receive, send)
+            return
+        except sa.exc.SQLAlchemyError as error:
+            log.warning("database away: %s (page %s)", type(error).__name__, path)
+            await self._refuse(Unavailable("The database does not answer."), scope, receive, send)
+            return
+        who = user_header(caller, client_address(scope))
+        scope["headers"] = [*scope["headers"], (USER_HEADER, who)]
+        await self._pass(scope, receive, send)
+
+    async def _recognise(self, scope: Scope) -> Caller:
+        """Raises `NotSignedIn`, or `CrossSiteRequest` for a socket or a write that another site began."""
+        connection = HTTPConnection(scope)
+        token = session_token(connection, self._services.settings)
+        if token is None:
+            raise NotSignedIn("Nobody is signed in.")
+        caller = await run_in_threadpool(session_caller, self._services, token)
+        socket = scope["type"] == "websocket"
+        if socket or scope["method"] not in SAFE_METHODS:
+            check_same_origin(connection, self._services.settings.public_url, socket=socket)
+        return caller
+
+    async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # Streamlit would decide anew who may, and ask a host outside for this machine's address to do so.
+        scope["headers"] = [pair for pair in scope["headers"] if pair[0].lower() != b"origin"]
+
+        async def own_site(message: Message) -> None:
+            """It lets every site read its bundles and media: they are for this one."""
+            if message["type"] == "http.response.start":
+                message["headers"] = [
+                    pair
+                    for pair in message.get("headers", ())
+                    if not pair[0].lower().startswith(b"access-control-")
+                ]
+            await send(message)
+
+        await self._app(scope, receive, own_site)
+
+    @staticmethod
+    async def _refuse(error: SluicewayError, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1008, "reason": error.title})
+            return
+        body, headers = problem_document(error, request_id=scope["state"].get("request_id"))
+        await Response(body, error.status, headers, MEDIA_TYPE)(scope, receive, send)
+
+    async def _turn_away(self, scope: Scope, receive: Receive, send: Send) -> None:
+        socket = scope["type"] == "websocket"
+        if socket or scope["path"].startswith("/_stcore/") or scope["method"] not in ("GET", "HEAD"):
+            await self._refuse(NotSignedIn("Sign in first."), scope, receive, send)
+            return
+        query = scope["query_string"].decode("latin-1")
+        wanted = f"{scope['path']}?{query}" if query else scope["path"]
+        target = "/sign-in" if wanted == "/" else f"/sign-in?next={quote(wanted, safe='/')}"
+        answer = RedirectResponse(target, status_code=303, headers={"Cache-Control": "no-store"})
+        await answer(scope, receive, send)
+
+
+def user_header(caller: Caller, address: str) -> bytes:
+    """Who is signed in, for the app: ASCII JSON with id, email, name, role, workspace_id and address."""
+    found = {
+        "id": str(caller.user_id),
+        "email": caller.email,
+        "name": caller.name,
+        "role": caller.role,
+        "workspace_id": caller.workspace_id,
+        "address": address,
+    }
+    return json.dumps(found, separators=(",", ":")).encode("ascii")
