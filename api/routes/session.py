@@ -13,7 +13,7 @@ from api.errors import problem_responses
 from api.security import check_same_origin
 from sluiceway.identity import service
 from sluiceway.identity.contracts import Caller
-from sluiceway.identity.permissions import MemberRole, Permission, Scope
+from sluiceway.identity.permissions import Permission, Scope
 
 router = APIRouter(prefix="/v1", tags=["session"])
 
@@ -34,7 +34,7 @@ class WorkspaceRef(BaseModel):
     id: int
     slug: str
     name: str
-    role: MemberRole | None = Field(description="The caller's role there; null for an API key.")
+    role: str | None = Field(description="Slug of the caller's role there; null for an API key.")
 
 
 class Me(BaseModel):
@@ -45,7 +45,7 @@ class Me(BaseModel):
     name: str
     email: str | None
     user_id: UUID | None
-    role: MemberRole | None
+    role: str | None = Field(description="Slug of the person's own role, built in or the workspace's.")
     scopes: list[Scope] | None
     permissions: list[Permission]
     workspace: WorkspaceRef

@@ -1,5 +1,6 @@
 """Who is asking, as the rest of the platform sees them. No password, token or hash is in these."""
 
+import json
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -7,10 +8,9 @@ from datetime import datetime
 
 from sluiceway.identity.errors import MissingScope, NotPermitted
 from sluiceway.identity.permissions import (
-    MemberRole,
     Permission,
     Scope,
-    permissions_of_role,
+    permissions_of_member,
     permissions_of_scopes,
 )
 
@@ -34,7 +34,9 @@ class Membership:
     workspace_slug: str
     workspace_name: str
     organization_slug: str
-    role: MemberRole
+    role: str
+    """Slug of the person's own role, built in or the workspace's."""
+    organization_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,22 @@ class KeyInfo:
     revoked_at: datetime | None
     rate_per_s: float | None = None
     burst: int | None = None
+    account_id: uuid.UUID | None = None
+    rotated_at: datetime | None = None
+    previous_expires_at: datetime | None = None
+    previous_used_at: datetime | None = None
+    last_used_address: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyAccount:
+    """The service account that owns a key. `permissions`: what its roles allow, once they were looked up."""
+
+    id: uuid.UUID
+    name: str
+    roles: tuple[str, ...]
+    attributes: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    permissions: frozenset[Permission] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +77,8 @@ class KeyCaller:
     """A program that has shown a valid key. `pipeline_ids` limits what it may send to; None: every one.
 
     `rate_per_s`, `burst`: how many events it may send a second and at once; None: no limit of its own.
+    `by_previous`: it showed the secret before the last rotation. `account`: the service account it acts as;
+    then both the scopes and the account's roles have to allow what it does.
     """
 
     key_id: str
@@ -69,14 +89,22 @@ class KeyCaller:
     expires_at: datetime | None
     rate_per_s: float | None = None
     burst: int | None = None
+    by_previous: bool = False
+    account: KeyAccount | None = None
 
     @property
     def permissions(self) -> frozenset[Permission]:
-        return permissions_of_scopes(self.scopes)
+        allowed = permissions_of_scopes(self.scopes)
+        return allowed if self.account is None else allowed & self.account.permissions
+
+    @property
+    def may_send(self) -> bool:
+        """Whether this key may send events at all."""
+        return Permission.EVENT_WRITE in self.permissions
 
     def may_send_to(self, pipeline_id: int) -> bool:
         """Whether this key may send events to the pipeline (of its own workspace)."""
-        return Scope.INGEST in self.scopes and (self.pipeline_ids is None or pipeline_id in self.pipeline_ids)
+        return self.may_send and (self.pipeline_ids is None or pipeline_id in self.pipeline_ids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +112,27 @@ class DataAccess:
     """With whose eyes data is read: what row rules and column masks are decided by.
 
     `roles`: slugs of every role held (a member's own and their teams'; `key:<scope>` for a key; `link` for
-    the holder of a dashboard's link). `attributes`: name → values, sorted, from the membership and its teams.
+    the holder of a dashboard's link). `attributes`: name → values, sorted, from the membership and its teams;
+    a person's `email` and `id` are always among them. `behind`: who really looks, where somebody looks with
+    another role's eyes (view as): what either of them may not see is not seen.
     """
 
     workspace_id: int
     roles: tuple[str, ...] = ()
     attributes: tuple[tuple[str, tuple[str, ...]], ...] = ()
     user_id: uuid.UUID | None = None
+    behind: "DataAccess | None" = None
+
+    @property
+    def eyes(self) -> tuple["DataAccess", ...]:
+        """All of those whose rules hold for what is read: one, or two where somebody views as another."""
+        return (self,) if self.behind is None else (self, self.behind)
+
+    def told(self) -> str:
+        """What the database's policies are told (`sluiceway.access`): roles and attributes of each, as JSON."""
+        return json.dumps(
+            [{"roles": list(e.roles), "attributes": {n: list(v) for n, v in e.attributes}} for e in self.eyes]
+        )
 
     @classmethod
     def of(
@@ -119,19 +161,33 @@ class Caller:
     permissions: frozenset[Permission]
     user_id: uuid.UUID | None = None
     email: str | None = None
-    role: MemberRole | None = None
+    role: str | None = None
+    """A member's own role, built in or the workspace's; `roles` also has those of their teams."""
     key: KeyCaller | None = None
     expires_at: datetime | None = None
     roles: tuple[str, ...] = ()
     """Slugs of all the roles held."""
     attributes: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    viewing: DataAccess | None = None
+    """Set while a person looks at data as another role (`api.viewing`)."""
 
     @property
     def access(self) -> DataAccess:
-        return DataAccess(self.workspace_id, self.roles, self.attributes, self.user_id)
+        """With whose eyes this caller reads data."""
+        if self.viewing is not None:
+            return self.viewing
+        known = dict(self.attributes)
+        if self.user_id is not None:
+            known["id"] = (str(self.user_id),)
+        if self.email is not None:
+            known["email"] = (self.email,)
+        return DataAccess.of(self.workspace_id, self.roles, known, self.user_id)
 
     @classmethod
     def from_key(cls, key: KeyCaller) -> "Caller":
+        """A key of a service account reads with the eyes of the account's roles, another with its scopes'."""
+        account = key.account
+        roles = account.roles if account is not None else tuple(f"key:{scope}" for scope in key.scopes)
         return cls(
             subject=f"key:{key.key_id}",
             workspace_id=key.workspace_id,
@@ -139,7 +195,8 @@ class Caller:
             permissions=key.permissions,
             key=key,
             expires_at=key.expires_at,
-            roles=tuple(sorted(f"key:{scope}" for scope in key.scopes)),
+            roles=tuple(sorted(roles)),
+            attributes=() if account is None else account.attributes,
         )
 
     @classmethod
@@ -148,21 +205,30 @@ class Caller:
         *,
         user_id: uuid.UUID,
         workspace_id: int,
-        role: MemberRole,
+        role: str,
         email: str,
         name: str,
         expires_at: datetime | None,
+        roles: Iterable[str] = (),
+        granted: Iterable[str] = (),
+        attributes: Mapping[str, Iterable[str]] | None = None,
+        owns_organization: bool = False,
     ) -> "Caller":
+        """`roles`: of their teams; `granted`: permissions of the custom ones among all these roles."""
+        held = tuple(sorted({role, *roles}))
         return cls(
             subject=f"user:{user_id}",
             workspace_id=workspace_id,
             name=name,
-            permissions=permissions_of_role(role),
+            permissions=permissions_of_member(held, granted, owns_organization=owns_organization),
             user_id=user_id,
             email=email,
-            role=role,
+            role=str(role),
             expires_at=expires_at,
-            roles=(role.value,),
+            roles=tuple(str(slug) for slug in held),
+            attributes=tuple(
+                (key, tuple(sorted(set(values)))) for key, values in sorted((attributes or {}).items())
+            ),
         )
 
     def may(self, permission: Permission) -> bool:

@@ -10,10 +10,9 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from sluiceway.identity.contracts import User
-from sluiceway.identity.permissions import MemberRole
 
 
-def list_members(conn: sa.Connection, workspace_id: int) -> list[tuple[User, MemberRole]]:
+def list_members(conn: sa.Connection, workspace_id: int) -> list[tuple[User, str]]:
     """Every member of the workspace with their role, by address."""
     rows = conn.execute(
         sa.text(
@@ -22,10 +21,7 @@ def list_members(conn: sa.Connection, workspace_id: int) -> list[tuple[User, Mem
         ),
         {"workspace": workspace_id},
     )
-    return [
-        (User(row.id, row.email, row.name, row.created_at, row.disabled_at), MemberRole(row.role))
-        for row in rows
-    ]
+    return [(User(row.id, row.email, row.name, row.created_at, row.disabled_at), row.role) for row in rows]
 
 
 def set_disabled(conn: sa.Connection, user_id: UUID, at: datetime | None) -> None:

@@ -57,6 +57,8 @@ class Permission(StrEnum):
     """Set up single sign-on, provisioning and what a second factor is required for."""
     USAGE_READ = "usage:read"
     QUOTA_MANAGE = "quota:manage"
+    ORGANIZATION_MANAGE = "organization:manage"
+    """Name the organization and make workspaces in it: its owners' alone, whatever their roles."""
     PROVISION = "member:provision"
     """Create, change and deactivate people and groups over SCIM."""
 
@@ -78,6 +80,8 @@ class Scope(StrEnum):
     READ = "read"
     MANAGE = "manage"
     PROVISION = "provision"
+    ACCOUNT = "account"
+    """Of a service account's key: all that the account's roles allow and a program may do."""
 
 
 _VIEWER = frozenset(
@@ -118,7 +122,12 @@ _ADMIN = _EDITOR | {
     Permission.AUDIT_READ,
     Permission.PROVISION,
 }
-_OWNER = _ADMIN | {Permission.WORKSPACE_MANAGE, Permission.SIGN_IN_MANAGE, Permission.QUOTA_MANAGE}
+_OWNER = _ADMIN | {
+    Permission.WORKSPACE_MANAGE,
+    Permission.SIGN_IN_MANAGE,
+    Permission.QUOTA_MANAGE,
+    Permission.ORGANIZATION_MANAGE,
+}
 
 ROLE_PERMISSIONS: dict[MemberRole, frozenset[Permission]] = {
     MemberRole.OWNER: _OWNER,
@@ -128,17 +137,55 @@ ROLE_PERMISSIONS: dict[MemberRole, frozenset[Permission]] = {
     MemberRole.VIEWER: _VIEWER,
 }
 
+NEVER_BY_KEY = frozenset(
+    {
+        Permission.KEY_MANAGE,
+        Permission.SERVICE_ACCOUNT_MANAGE,
+        Permission.MEMBER_MANAGE,
+        Permission.ROLE_MANAGE,
+        Permission.SESSION_MANAGE,
+        Permission.SIGN_IN_MANAGE,
+        Permission.WORKSPACE_MANAGE,
+        Permission.ORGANIZATION_MANAGE,
+        Permission.QUOTA_MANAGE,
+        Permission.VIEW_AS,
+    }
+)
+"""What a program never does, whatever its account's roles: a stolen key could otherwise outlive its own
+revocation, in another key or in a person let in."""
+
 SCOPE_PERMISSIONS: dict[Scope, frozenset[Permission]] = {
     Scope.INGEST: frozenset({Permission.EVENT_WRITE}),
     Scope.READ: _ANALYST - {Permission.DASHBOARD_WRITE},
     # A program never makes keys: a stolen one could otherwise outlive its own revocation.
     Scope.MANAGE: _EDITOR - {Permission.EVENT_WRITE, Permission.VIEW_AS, Permission.MEMBER_READ},
     Scope.PROVISION: frozenset({Permission.PROVISION}),
+    Scope.ACCOUNT: frozenset(Permission) - NEVER_BY_KEY,
 }
+
+
+GRANTABLE: frozenset[Permission] = frozenset(Permission) - {
+    Permission.ORGANIZATION_MANAGE,
+    Permission.PROVISION,
+}
+"""What a custom role can be made of. An organization is owned, not administered; provisioning is a key's."""
 
 
 def permissions_of_role(role: MemberRole) -> frozenset[Permission]:
     return ROLE_PERMISSIONS[role]
+
+
+def permissions_of_member(
+    roles: Iterable[str], granted: Iterable[str] = (), *, owns_organization: bool = False
+) -> frozenset[Permission]:
+    """All that a member may do: by each of `roles` that is built in, and what custom roles grant.
+
+    A name in `granted` that is no permission (any more) allows nothing.
+    """
+    builtin = (ROLE_PERMISSIONS[MemberRole(role)] for role in roles if role in MemberRole)
+    custom = frozenset(Permission(name) for name in granted if name in Permission) & GRANTABLE
+    found = custom.union(*builtin) - {Permission.ORGANIZATION_MANAGE}
+    return found | {Permission.ORGANIZATION_MANAGE} if owns_organization else found
 
 
 def permissions_of_scopes(scopes: Iterable[Scope]) -> frozenset[Permission]:

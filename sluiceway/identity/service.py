@@ -33,32 +33,39 @@ def create_user(
     Raises `InvalidPerson` (address, name, password or role) or `EmailTaken`.
     """
     wanted = _check(email, name, password, role)
-    row = conn.execute(
-        sa.text(
-            "INSERT INTO app.users (id, email, name, password_hash) VALUES (:id, :email, :name, :hash)"
-            " ON CONFLICT (lower(email)) DO NOTHING RETURNING created_at"
-        ),
+    user = add_person(conn, email, name, password)
+    add_member(conn, workspace_id, user.id, wanted)
+    return user
+
+
+def add_person(conn: sa.Connection, email: str, name: str, password: str | None) -> User:
+    """Make a person who belongs nowhere yet. Without a password they sign in some other way.
+
+    The input is checked by the caller. Raises `EmailTaken`.
+    """
+    user_id = uuid7()
+    created_at: datetime | None = conn.execute(
+        sa.text("SELECT app.add_person(:id, :email, :name, :hash)"),
         {
-            "id": (user_id := uuid7()),
+            "id": user_id,
             "email": email.strip(),
             "name": name.strip(),
-            "hash": passwords.hash_password(password),
+            "hash": None if password is None else passwords.hash_password(password),
         },
-    ).first()
-    if row is None:
+    ).scalar_one()
+    if created_at is None:
         raise EmailTaken("Someone with this e-mail address exists already.")
-    add_member(conn, workspace_id, user_id, wanted)
-    return User(user_id, email.strip(), name.strip(), row.created_at)
+    return User(user_id, email.strip(), name.strip(), created_at)
 
 
-def add_member(conn: sa.Connection, workspace_id: int, user_id: uuid.UUID, role: MemberRole) -> None:
-    """Make the person a member, or give the member another role."""
+def add_member(conn: sa.Connection, workspace_id: int, user_id: uuid.UUID, role: str) -> None:
+    """Make the person a member, or give the member another role (a slug, built in or the workspace's)."""
     conn.execute(
         sa.text(
             "INSERT INTO app.memberships (workspace_id, user_id, role) VALUES (:workspace, :user, :role)"
             " ON CONFLICT (workspace_id, user_id) DO UPDATE SET role = excluded.role"
         ),
-        {"workspace": workspace_id, "user": user_id, "role": role.value},
+        {"workspace": workspace_id, "user": user_id, "role": str(role)},
     )
 
 
@@ -67,19 +74,13 @@ def set_password(conn: sa.Connection, user_id: uuid.UUID, password: str) -> None
     problem = _password_problem(password)
     if problem:
         raise InvalidPerson("The password is not valid.", errors=[problem])
-    conn.execute(
-        sa.text("UPDATE app.users SET password_hash = :hash WHERE id = :id"),
-        {"hash": passwords.hash_password(password), "id": user_id},
-    )
+    _keep_hash(conn, user_id, passwords.hash_password(password))
 
 
 def find_user(conn: sa.Connection, email: str) -> User | None:
     """The person with this address, in any case of letters, or None."""
     row = conn.execute(
-        sa.text(
-            "SELECT id, email, name, created_at, disabled_at FROM app.users"
-            " WHERE lower(email) = lower(:email)"
-        ),
+        sa.text("SELECT id, email, name, created_at, disabled_at FROM app.find_person(:email)"),
         {"email": email.strip()},
     ).first()
     return None if row is None else User(row.id, row.email, row.name, row.created_at, row.disabled_at)
@@ -92,8 +93,7 @@ def check_password(conn: sa.Connection, email: str, password: str) -> User:
     """
     row = conn.execute(
         sa.text(
-            "SELECT id, email, name, created_at, disabled_at, password_hash FROM app.users"
-            " WHERE lower(email) = lower(:email)"
+            "SELECT id, email, name, created_at, disabled_at, password_hash FROM app.find_person(:email)"
         ),
         {"email": email.strip()},
     ).first()
@@ -102,15 +102,29 @@ def check_password(conn: sa.Connection, email: str, password: str) -> User:
     if row is None or not fits:
         raise WrongCredentials("The e-mail address or the password is wrong.")
     if passwords.needs_rehash(row.password_hash):
-        conn.execute(
-            sa.text("UPDATE app.users SET password_hash = :hash WHERE id = :id"),
-            {"hash": passwords.hash_password(password), "id": row.id},
-        )
+        _keep_hash(conn, row.id, passwords.hash_password(password))
     return User(row.id, row.email, row.name, row.created_at)
 
 
+def act_for(conn: sa.Connection, user_id: uuid.UUID) -> None:
+    """From now on the transaction acts for this person; which workspace it acts for stays as it is."""
+    conn.execute(sa.text("SELECT set_config('sluiceway.user_id', :id, true)"), {"id": str(user_id)})
+
+
+def _keep_hash(conn: sa.Connection, user_id: uuid.UUID, hashed: str) -> None:
+    """Raises `NotFound`. The person need not belong to the workspace that is acted for."""
+    acting: str = conn.execute(sa.text("SELECT current_setting('sluiceway.user_id', true)")).scalar() or ""
+    act_for(conn, user_id)
+    done = conn.execute(
+        sa.text("UPDATE app.users SET password_hash = :hash WHERE id = :id"), {"hash": hashed, "id": user_id}
+    )
+    conn.execute(sa.text("SELECT set_config('sluiceway.user_id', :id, true)"), {"id": acting})
+    if done.rowcount == 0:
+        raise NotFound("There is no such person.")
+
+
 def memberships(conn: sa.Connection, user_id: uuid.UUID) -> list[Membership]:
-    """Every workspace the person belongs to, the oldest membership first."""
+    """Every workspace the person may enter: the one they were in last, then the oldest membership first."""
     rows = conn.execute(sa.text("SELECT * FROM app.memberships_of(:user)"), {"user": user_id})
     return [
         Membership(
@@ -118,7 +132,8 @@ def memberships(conn: sa.Connection, user_id: uuid.UUID) -> list[Membership]:
             workspace_slug=row.workspace_slug,
             workspace_name=row.workspace_name,
             organization_slug=row.organization_slug,
-            role=MemberRole(row.role),
+            role=row.role,
+            organization_name=row.organization_name,
         )
         for row in rows
     ]
@@ -136,11 +151,7 @@ def workspace(conn: sa.Connection, workspace_id: int) -> tuple[str, str, datetim
 
 def find_workspace(conn: sa.Connection, slug: str | None) -> int | None:
     """The workspace of this slug, the first one for None; None: there is none, or several have the slug."""
-    where = "w.slug = :slug" if slug is not None else "w.id = (SELECT min(id) FROM app.workspaces)"
-    rows = conn.execute(
-        sa.text(f"SELECT w.id FROM app.workspaces w WHERE {where} LIMIT 2"),  # noqa: S608  # our own text
-        {} if slug is None else {"slug": slug},
-    ).all()
+    rows = conn.execute(sa.text("SELECT id FROM app.find_workspaces(:slug)"), {"slug": slug}).all()
     return int(rows[0].id) if len(rows) == 1 else None
 
 

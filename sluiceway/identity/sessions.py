@@ -12,7 +12,6 @@ import sqlalchemy as sa
 
 from sluiceway.identity.contracts import Caller
 from sluiceway.identity.errors import NotSignedIn
-from sluiceway.identity.permissions import MemberRole
 from sluiceway.kit import ids
 
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
@@ -66,10 +65,14 @@ def find_session(conn: sa.Connection, token: str, *, now: datetime) -> Caller:
     return Caller.from_member(
         user_id=row.user_id,
         workspace_id=row.workspace_id,
-        role=MemberRole(row.role),
+        role=row.role,
         email=row.email,
         name=row.name,
         expires_at=row.expires_at,
+        roles=row.roles,
+        granted=row.granted,
+        attributes=row.attributes,
+        owns_organization=row.owns_organization,
     )
 
 
