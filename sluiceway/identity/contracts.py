@@ -129,7 +129,7 @@ class DataAccess:
         return (self,) if self.behind is None else (self, self.behind)
 
     def told(self) -> str:
-        """What the database's policies are told (`sluiceway.access`): roles and attributes of each, as JSON."""
+        """What the policies of the database are told: roles and attributes of each of the eyes, as JSON."""
         return json.dumps(
             [{"roles": list(e.roles), "attributes": {n: list(v) for n, v in e.attributes}} for e in self.eyes]
         )

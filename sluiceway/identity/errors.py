@@ -50,3 +50,23 @@ class InvalidPerson(InvalidInput):
 
 class InvalidKeyRequest(InvalidInput):
     code = "invalid_key_request"
+
+
+class KeyNotActive(Conflict):
+    code = "key_not_active"
+    title = "The API key no longer works"
+
+
+class RotationRunning(Conflict):
+    code = "rotation_running"
+    title = "The key was rotated a short while ago"
+
+
+class InvalidServiceAccount(InvalidInput):
+    code = "invalid_service_account"
+    title = "The service account is not valid"
+
+
+class ServiceAccountExists(Conflict):
+    code = "service_account_exists"
+    title = "Another service account has this name"

@@ -1,8 +1,11 @@
 """API keys: `slw_<id>_<secret>`. Only SHA-256 of the secret is kept; the text is shown once.
 
 The secret has 256 random bits, so a fast hash is enough: there is nothing to guess, and the event route
-can check a key without spending milliseconds. `authenticate` = `parse_key` ▸ `find_key` ▸ `check_key`;
-the event route caches what `find_key` gave and calls `check_key` again on every request.
+can check a key without spending milliseconds. `authenticate` = `parse_key` ▸ `find_key` ▸ `check_key` ▸
+`with_account`; the event route keeps what came of it until the key ends or it is told of a change.
+
+A key that was rotated has two secrets for a while. Not here: rotating (`key_rotation`), the accounts that
+own keys (`service_accounts`).
 """
 
 import hashlib
@@ -11,15 +14,16 @@ import re
 import secrets
 import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import orjson
 import sqlalchemy as sa
 
-from sluiceway.identity.contracts import KeyCaller, KeyInfo
+from sluiceway.identity.contracts import KeyAccount, KeyCaller, KeyInfo
 from sluiceway.identity.errors import ExpiredKey, InvalidKey, InvalidKeyRequest
-from sluiceway.identity.permissions import Scope
+from sluiceway.identity.permissions import Scope, permissions_of_member
+from sluiceway.infra.database import set_identity
 from sluiceway.kit.errors import FieldError, NotFound
 
 PREFIX = "slw"
@@ -31,7 +35,8 @@ _ID_LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"
 _CHANNEL = "sluiceway_live"
 _COLUMNS = (
     "id, name, scopes, pipeline_ids, created_by, created_at, expires_at, last_used_at, revoked_at,"
-    " rate_per_s, burst"
+    " rate_per_s, burst, service_account_id, rotated_at, previous_expires_at, previous_used_at,"
+    " last_used_address"
 )
 
 
@@ -49,6 +54,10 @@ class StoredKey:
     secret_hash: bytes = field(repr=False)
     rate_per_s: float | None = None
     burst: int | None = None
+    previous_hash: bytes | None = field(default=None, repr=False)
+    previous_expires_at: datetime | None = None
+    account: KeyAccount | None = None
+    account_disabled_at: datetime | None = None
 
 
 def create_key(
@@ -62,50 +71,82 @@ def create_key(
     expires_at: datetime | None = None,
     rate_per_s: float | None = None,
     burst: int | None = None,
+    account_id: uuid.UUID | None = None,
 ) -> str:
     """Make a key and return its text, which cannot be had again. The caller's transaction commits it.
 
     `rate_per_s`: events a second it may send, averaged, to all its pipelines together; `burst`: how many may
-    come at once. Both or neither. Raises `InvalidKeyRequest` for an unknown scope, no scope, an empty name,
-    an unknown pipeline, or a limit or a date that cannot be.
+    come at once. Both or neither. `account_id`: the service account that owns it. Raises `InvalidKeyRequest`
+    for an unknown scope, no scope, an empty name, an unknown pipeline, or a limit or a date that cannot be.
     """
     wanted = _scopes(scopes)
+    if Scope.ACCOUNT in wanted and (account_id is None or len(wanted) > 1):
+        problem = FieldError("scopes", "the scope account stands alone, on a key of a service account")
+        raise InvalidKeyRequest("The scope account cannot be had here.", errors=[problem])
     limited = None if pipeline_ids is None else sorted(set(pipeline_ids))
     _check_request(conn, workspace_id, name, limited)
     _check_limit(rate_per_s, burst)
     _check_end(expires_at)
     key_id = "".join(secrets.choice(_ID_LETTERS) for _ in range(12))
-    secret = secrets.token_urlsafe(32)
+    text, hashed = new_secret(key_id)
     conn.execute(
         sa.text(
             "INSERT INTO app.api_keys"
             " (id, workspace_id, name, secret_hash, scopes, pipeline_ids, created_by, expires_at,"
-            " rate_per_s, burst)"
-            " VALUES (:id, :workspace, :name, :hash, :scopes, :pipelines, :by, :expires, :rate, :burst)"
+            " rate_per_s, burst, service_account_id)"
+            " VALUES (:id, :workspace, :name, :hash, :scopes, :pipelines, :by, :expires, :rate, :burst,"
+            " :account)"
         ),
         {
             "id": key_id,
             "workspace": workspace_id,
             "name": name.strip(),
-            "hash": _hash(secret),
+            "hash": hashed,
             "scopes": sorted(wanted),
             "pipelines": limited,
             "by": created_by,
             "expires": expires_at,
             "rate": rate_per_s,
             "burst": burst,
+            "account": account_id,
         },
     )
-    return f"{PREFIX}_{key_id}_{secret}"
+    return text
+
+
+def new_secret(key_id: str) -> tuple[str, bytes]:
+    """A key's text with a fresh secret, and the hash to keep of it."""
+    secret = secrets.token_urlsafe(32)
+    return f"{PREFIX}_{key_id}_{secret}", _hash(secret)
 
 
 def authenticate(conn: sa.Connection, text: str, *, now: datetime) -> KeyCaller:
-    """Who shows this key. Needs role APP; no workspace need be set.
+    """Who shows this key. Needs role APP; afterwards the transaction acts for the key's workspace.
 
     Raises `InvalidKey` (malformed, unknown, revoked, wrong secret) or `ExpiredKey`.
     """
     key_id, secret = parse_key(text)
-    return check_key(find_key(conn, key_id), secret, now=now)
+    found = check_key(find_key(conn, key_id), secret, now=now)
+    set_identity(conn, workspace_id=found.workspace_id)
+    return with_account(conn, found)
+
+
+def with_account(conn: sa.Connection, caller: KeyCaller) -> KeyCaller:
+    """With what the owning account's roles allow. The transaction acts for the key's workspace.
+
+    Until this was asked, a key of a service account may do nothing.
+    """
+    if caller.account is None:
+        return caller
+    granted: Iterable[str] = conn.execute(
+        sa.text(
+            "SELECT DISTINCT p FROM app.roles r, unnest(r.permissions) p"
+            " WHERE r.workspace_id = :workspace AND r.slug = ANY(:roles)"
+        ),
+        {"workspace": caller.workspace_id, "roles": list(caller.account.roles)},
+    ).scalars()
+    allowed = permissions_of_member(caller.account.roles, granted)
+    return replace(caller, account=replace(caller.account, permissions=allowed))
 
 
 def parse_key(text: str) -> tuple[str, str]:
@@ -121,6 +162,10 @@ def find_key(conn: sa.Connection, key_id: str) -> StoredKey | None:
     row = conn.execute(sa.text("SELECT * FROM app.find_api_key(:id)"), {"id": key_id}).first()
     if row is None:
         return None
+    account = None
+    if row.account_id is not None:
+        attributes = tuple((name, tuple(values)) for name, values in sorted(row.account_attributes.items()))
+        account = KeyAccount(row.account_id, row.account_name, tuple(row.account_roles), attributes)
     return StoredKey(
         id=row.id,
         workspace_id=row.workspace_id,
@@ -132,47 +177,85 @@ def find_key(conn: sa.Connection, key_id: str) -> StoredKey | None:
         secret_hash=bytes(row.secret_hash),
         rate_per_s=row.rate_per_s,
         burst=row.burst,
+        previous_hash=None if row.previous_hash is None else bytes(row.previous_hash),
+        previous_expires_at=row.previous_expires_at,
+        account=account,
+        account_disabled_at=row.account_disabled_at,
     )
 
 
 def check_key(stored: StoredKey | None, secret: str, *, now: datetime) -> KeyCaller:
-    """Compare in constant time, then look at revocation and expiry. No I/O: microseconds."""
+    """Compare in constant time, then look at revocation and expiry. No I/O: microseconds.
+
+    The secret before the last rotation counts until its own end. Raises `InvalidKey` or `ExpiredKey`.
+    """
     found = _hash(secret)
-    if stored is None or not hmac.compare_digest(found, stored.secret_hash) or stored.revoked_at:
+    current = stored is not None and hmac.compare_digest(found, stored.secret_hash)
+    previous = (
+        stored is not None
+        and stored.previous_hash is not None
+        and hmac.compare_digest(found, stored.previous_hash)
+    )
+    if stored is None or not (current or previous) or stored.revoked_at or stored.account_disabled_at:
         raise InvalidKey("The API key is unknown, revoked or mistyped.")
-    if stored.expires_at is not None and stored.expires_at <= now:
-        raise ExpiredKey(f"The API key expired on {stored.expires_at:%Y-%m-%d %H:%M} UTC.")
+    ends = [stored.expires_at, None if current else stored.previous_expires_at]
+    expires_at = min((end for end in ends if end is not None), default=None)
+    if expires_at is not None and expires_at <= now:
+        raise ExpiredKey(f"The API key expired on {expires_at:%Y-%m-%d %H:%M} UTC.")
     return KeyCaller(
         key_id=stored.id,
         workspace_id=stored.workspace_id,
         name=stored.name,
         scopes=stored.scopes,
         pipeline_ids=stored.pipeline_ids,
-        expires_at=stored.expires_at,
+        expires_at=expires_at,
         rate_per_s=stored.rate_per_s,
         burst=stored.burst,
+        by_previous=not current,
+        account=stored.account,
     )
 
 
-def touch_key(conn: sa.Connection, workspace_id: int, key_id: str, at: datetime) -> None:
-    """Note when the key was used, at most once a minute."""
+def touch_key(conn: sa.Connection, caller: KeyCaller, at: datetime, address: str = "") -> None:
+    """Note when and from where the key was used, at most once a minute for each address."""
     conn.execute(
         sa.text(
-            "UPDATE app.api_keys SET last_used_at = :at WHERE workspace_id = :workspace AND id = :id"
-            " AND (last_used_at IS NULL OR last_used_at < CAST(:at AS timestamptz) - interval '1 minute')"
+            "UPDATE app.api_keys SET last_used_at = greatest(last_used_at, :at),"
+            " last_used_address = coalesce(nullif(:address, ''), last_used_address),"
+            " previous_used_at = CASE WHEN :previous THEN :at ELSE previous_used_at END"
+            " WHERE workspace_id = :workspace AND id = :id AND ("
+            " last_used_at IS NULL OR last_used_at < CAST(:at AS timestamptz) - interval '1 minute'"
+            " OR last_used_address IS DISTINCT FROM coalesce(nullif(:address, ''), last_used_address)"
+            " OR (:previous AND (previous_used_at IS NULL"
+            "  OR previous_used_at < CAST(:at AS timestamptz) - interval '1 minute')))"
         ),
-        {"at": at, "workspace": workspace_id, "id": key_id},
+        {
+            "at": at,
+            "address": address[:100],
+            "previous": caller.by_previous,
+            "workspace": caller.workspace_id,
+            "id": caller.key_id,
+        },
     )
 
 
 def list_keys(
-    conn: sa.Connection, workspace_id: int, *, limit: int = 1000, after: tuple[datetime, str] | None = None
+    conn: sa.Connection,
+    workspace_id: int,
+    *,
+    limit: int = 1000,
+    after: tuple[datetime, str] | None = None,
+    account_id: uuid.UUID | None = None,
 ) -> list[KeyInfo]:
-    """Keys of the workspace, newest first, revoked ones included; `after`: (created_at, id) to go on from."""
+    """Keys of the workspace, newest first, revoked ones included; `after`: (created_at, id) to go on from.
+
+    `account_id`: only that service account's.
+    """
     rows = conn.execute(
         sa.text(
             f"SELECT {_COLUMNS} FROM app.api_keys WHERE workspace_id = :workspace"  # noqa: S608  # our own list
             " AND (CAST(:at AS timestamptz) IS NULL OR (created_at, id) < (CAST(:at AS timestamptz), :id))"
+            " AND (CAST(:account AS uuid) IS NULL OR service_account_id = :account)"
             " ORDER BY created_at DESC, id DESC LIMIT :limit"
         ),
         {
@@ -180,6 +263,7 @@ def list_keys(
             "limit": limit,
             "at": after[0] if after else None,
             "id": after[1] if after else "",
+            "account": account_id,
         },
     )
     return [_info(row) for row in rows]
@@ -209,9 +293,14 @@ def revoke_key(conn: sa.Connection, workspace_id: int, key_id: str, *, at: datet
         {"at": at, "workspace": workspace_id, "id": key_id},
     )
     found = get_key(conn, workspace_id, key_id)
+    tell_changed(conn, workspace_id, key_id)
+    return found
+
+
+def tell_changed(conn: sa.Connection, workspace_id: int, key_id: str) -> None:
+    """Processes that keep what they know of keys hear at commit that this one is to be asked for anew."""
     message = orjson.dumps({"t": "keys", "w": workspace_id, "k": key_id}).decode()
     conn.execute(sa.text("SELECT pg_notify(:channel, :message)"), {"channel": _CHANNEL, "message": message})
-    return found
 
 
 def _hash(secret: str) -> bytes:
@@ -274,4 +363,9 @@ def _info(row: sa.Row[tuple[object, ...]]) -> KeyInfo:
         revoked_at=found["revoked_at"],
         rate_per_s=found["rate_per_s"],
         burst=found["burst"],
+        account_id=found["service_account_id"],
+        rotated_at=found["rotated_at"],
+        previous_expires_at=found["previous_expires_at"],
+        previous_used_at=found["previous_used_at"],
+        last_used_address=found["last_used_address"],
     )

@@ -30,8 +30,7 @@ from sluiceway.catalog.limits import NO_LIMITS, KeyLimits, LimitsSpec
 from sluiceway.catalog.service import Catalog
 from sluiceway.identity.contracts import KeyCaller
 from sluiceway.identity.errors import ExpiredKey, MissingScope
-from sluiceway.identity.keys import check_key, find_key, parse_key, touch_key
-from sluiceway.identity.permissions import Scope
+from sluiceway.identity.keys import authenticate, parse_key, touch_key
 from sluiceway.identity.service import find_workspace
 from sluiceway.infra.clock import Clock
 from sluiceway.infra.database import Database, Role, set_identity
@@ -114,16 +113,19 @@ class DatabaseLookup:
         self._catalog = Catalog()
 
     def __call__(self, key: str, slug: str) -> Admission:
-        key_id, secret = parse_key(key)
         now = self._clock.now()
         with self._database.transaction(Role.APP) as connection:
-            caller = check_key(find_key(connection, key_id), secret, now=now)
-            if Scope.INGEST not in caller.scopes:
+            caller = authenticate(connection, key, now=now)
+            if not caller.may_send:
                 held = ", ".join(sorted(caller.scopes)) or "none"
-                raise MissingScope(f"This needs a key with the scope ingest; the key's scopes are: {held}.")
-            set_identity(connection, workspace_id=caller.workspace_id)
+                raise MissingScope(
+                    f"This needs a key with the scope ingest; the key's scopes are: {held}."
+                    if caller.account is None
+                    else "This needs a key that may send events: its scopes and its account's roles have to"
+                    f" allow that; its scopes are: {held}."
+                )
             admission = self._admission(connection, caller, slug)
-            touch_key(connection, caller.workspace_id, caller.key_id, now)
+            touch_key(connection, caller, now)
         return admission
 
     def sender(self, workspace: str | None, slug: str) -> Admission:

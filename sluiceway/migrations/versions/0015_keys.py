@@ -114,32 +114,26 @@ CREATE TABLE app.provisioned_users (
   user_id uuid NOT NULL REFERENCES app.users ON DELETE CASCADE,
   user_name text NOT NULL,
   external_id text,
-  active boolean NOT NULL DEFAULT true,
   made_account boolean NOT NULL DEFAULT false,
   attributes jsonb NOT NULL DEFAULT '{}',
-  role text,
-  teams text[] NOT NULL DEFAULT '{}',
   created_at timestamptz NOT NULL DEFAULT now(),
   updated_at timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (workspace_id, user_id)
 );
 CREATE UNIQUE INDEX provisioned_users_name ON app.provisioned_users (workspace_id, lower(user_name));
 COMMENT ON TABLE app.provisioned_users IS
-  'People whom an identity provider keeps over SCIM; who is not active is no member of the workspace.';
+  'People whom an identity provider keeps over SCIM. Whether they are active says their membership.';
 COMMENT ON COLUMN app.provisioned_users.made_account IS 'Whether provisioning made the account, rather than found it.';
 COMMENT ON COLUMN app.provisioned_users.attributes IS 'What the provider sent and is to get back.';
-COMMENT ON COLUMN app.provisioned_users.role IS 'Of someone who is not active: the role to give back.';
-COMMENT ON COLUMN app.provisioned_users.teams IS 'Of someone who is not active: the teams to give back.';
 CREATE TABLE app.provisioned_groups (
   workspace_id integer NOT NULL REFERENCES app.workspaces ON DELETE CASCADE,
-  team text NOT NULL,
+  team_id uuid NOT NULL,
   external_id text,
   created_at timestamptz NOT NULL DEFAULT now(),
   updated_at timestamptz NOT NULL DEFAULT now(),
-  PRIMARY KEY (workspace_id, team)
+  PRIMARY KEY (workspace_id, team_id)
 );
 COMMENT ON TABLE app.provisioned_groups IS 'Teams that an identity provider keeps over SCIM.';
-COMMENT ON COLUMN app.provisioned_groups.team IS 'The team''s id.';
 CALL app.isolate('app.provisioned_users');
 CALL app.isolate('app.provisioned_groups');
 GRANT SELECT, INSERT, UPDATE, DELETE ON app.provisioned_users, app.provisioned_groups TO sluiceway_app;
