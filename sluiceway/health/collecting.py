@@ -19,6 +19,7 @@ from sluiceway.infra.trouble import describe, without_credentials
 from sluiceway.ingestion.contracts import START, Position
 from sluiceway.ingestion.spool import segments
 from sluiceway.ingestion.spool.backlog import Backlog, BacklogMeter
+from sluiceway.ingestion.spool.belonging import node_of
 from sluiceway.ingestion.spool.progress import load_progress
 
 _PROGRESS_FRESH_S = 5.0
@@ -77,7 +78,7 @@ class Collector:
         )
 
     def _find_position(self, connection: sa.Connection) -> None:
-        row = connection.execute(_POSITION, {"node": self._settings.node}).first()
+        row = connection.execute(_POSITION, {"node": node_of(self._settings.spool_dir)}).first()
         self._position = Position(row.segment, row.offset) if row is not None else START
 
     def _measure_disk(self, now: datetime) -> NodeFacts:

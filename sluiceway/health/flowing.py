@@ -3,6 +3,7 @@
 from sluiceway.health.contracts import Finding, Stage
 from sluiceway.health.view import View, alarm, by, figure, unknown, warn
 from sluiceway.health.words import clock, count, duration, percent, size
+from sluiceway.loading.claims import SpoolNameTaken
 
 LOADING_FAILING_S = 15.0
 LOADING_LATE_S = 10.0
@@ -15,6 +16,14 @@ GOLD_VERY_LATE_S = 1_800.0
 _START_LOADER = (
     "`sluiceway up` keeps a loader running; by hand it is `sluiceway process loader`. Nothing is lost: it"
     " goes on where it was."
+)
+_TRIES_AGAIN = (
+    "It tries again by itself, at least every five seconds; accepted events stay in the spool meanwhile. See"
+    " Database, and the loader's log."
+)
+_RENAME = (
+    "The loader's log names the folder: stop the loader, give the folder a node name of its own"
+    " (`sluiceway spool rename`), start it again. Accepted events stay in the spool meanwhile."
 )
 _WORK = {
     "transform": "reading and mapping events",
@@ -55,10 +64,7 @@ def _loading(view: View, lag: float | None, last: float | None, behind: int) -> 
             f"The loader has not committed for {_since(trouble.lasting_s, last)} although {size(behind)}"
             f" wait: {_reason(view, trouble.reason)}."
         )
-        advice = (
-            "It tries again by itself, at least every five seconds; accepted events stay in the spool"
-            " meanwhile. See Database, and the loader's log."
-        )
+        advice = _RENAME if SpoolNameTaken.code in trouble.reason else _TRIES_AGAIN
         return Finding(by(LOADING_FAILING_S, trouble.lasting_s), words, advice)
     if lag is not None and lag > LOADING_LATE_S and behind:
         return Finding(

@@ -53,7 +53,8 @@ def _one_of(*values: str) -> Callable[[str], str]:
     return parse
 
 
-def _name(text: str) -> str:
+def plain_name(text: str) -> str:
+    """A name, of a node say, as it was given. Raises ValueError that says what it should be."""
     if not text or len(text) > 63 or not all(c.isalnum() or c in "-_." for c in text):
         raise ValueError("up to 63 letters, digits, '-', '_' or '.'")
     return text
@@ -140,7 +141,9 @@ SETTINGS: dict[str, Setting] = {
         _integer(1, 65535),
         "Port of Dagster's code server; default: one that is free.",
     ),
-    "node": Setting("SLUICEWAY_NODE", None, _name, "Name of this machine's spool; default: the host's name."),
+    "node": Setting(
+        "SLUICEWAY_NODE", None, plain_name, "Name of this machine's spool; default: the host's name."
+    ),
     "database_url": Setting(
         "SLUICEWAY_DATABASE_URL",
         None,
@@ -158,7 +161,7 @@ SETTINGS: dict[str, Setting] = {
     "s3_endpoint": Setting(
         "SLUICEWAY_S3_ENDPOINT", None, _url("http", "https"), "Endpoint of an S3 other than AWS (MinIO, R2)."
     ),
-    "s3_region": Setting("SLUICEWAY_S3_REGION", "us-east-1", _name, "Region of the bucket."),
+    "s3_region": Setting("SLUICEWAY_S3_REGION", "us-east-1", plain_name, "Region of the bucket."),
     "s3_access_key_id": Setting(
         "SLUICEWAY_S3_ACCESS_KEY_ID", None, str, "Access key for the bucket.", secret=True
     ),

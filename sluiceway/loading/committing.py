@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from sluiceway.infra.clock import Clock
 from sluiceway.infra.database import Database, Role
 from sluiceway.infra.trouble import describe
+from sluiceway.loading.claims import SpoolNameTaken
 from sluiceway.loading.contracts import LoaderStats
 from sluiceway.warehouse.contracts import CommittedBatch, PreparedBatch
 from sluiceway.warehouse.errors import CursorMoved, PipelineBusy, PipelineGone
@@ -85,7 +86,8 @@ class Committer:
     def commit(self, batch: PreparedBatch, stop: threading.Event) -> CommittedBatch | None:
         """Until it is committed; None if it was before, or its pipeline is gone.
 
-        Raises `CursorMoved`, `PipelineBusy`, and `Stopped` while the database is awaited.
+        Raises `CursorMoved`, `PipelineBusy`, what `reconnected` raises, and `Stopped` while the database is
+        awaited.
         """
         tries = 0
         while True:
@@ -94,7 +96,7 @@ class Committer:
             except PipelineGone as error:
                 log.warning("%s Its events stay in bronze.", error.detail)
                 return None
-            except (CursorMoved, PipelineBusy):
+            except (CursorMoved, PipelineBusy, SpoolNameTaken):
                 raise
             except Exception as error:
                 if is_away(error):

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 def tell_gap(node: str, progress: Progress, reader: LogReader) -> None:
     """Log an error if what the database says is loaded ends before, or beyond, what the log holds."""
     bounds, read_to = reader.bounds(), progress.read_to
-    if bounds is None or read_to is None:
+    if bounds is None or read_to is None or read_to == START:
         return
     first, newest = bounds
     if read_to.segment < first:

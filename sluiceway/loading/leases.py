@@ -23,14 +23,12 @@ import psycopg
 
 from sluiceway.infra.database import Database, Role
 from sluiceway.infra.trouble import describe
-from sluiceway.ingestion.spool.belonging import lock
-from sluiceway.kit.errors import Conflict
+from sluiceway.ingestion.spool.belonging import LOADERS, lock
 from sluiceway.kit.faults import reach
 from sluiceway.loading import repository
+from sluiceway.loading.claims import SpoolNameTaken
 from sluiceway.loading.repository import Connection, LiveLoader
 
-LOADERS = "loaders"
-"""Folder in a spool's folder with a lock for each loader that reads it."""
 BEAT_S = 1.0
 EXPIRY = timedelta(seconds=5)
 STUCK_S = 60.0
@@ -52,23 +50,17 @@ def owner_of(node: str, pipeline_id: int, loaders: Collection[UUID]) -> UUID | N
 class _Spool:
     """One spool as this loader sees it. `peers`: all that live and read this very folder, itself included.
 
-    `stranger`: one that was first to read another folder under this name. `folder` and `lock`: where each of
-    them holds a lock of its own, by which the others see at once that its process is gone.
+    `folder` and `lock`: where each of them holds a lock of its own, by which the others see at once that its
+    process is gone.
     """
 
     spool_id: str
     folder: Path | None = None
     lock: IO[bytes] | None = None
     peers: tuple[UUID, ...] = ()
-    stranger: LiveLoader | None = None
     held: set[int] = field(default_factory=set)
     refused: set[int] = field(default_factory=set)
     owners: dict[int, UUID | None] = field(default_factory=dict)
-
-
-class SpoolNameTaken(Conflict):
-    code = "spool_name_taken"
-    title = "Another spool goes by this node's name"
 
 
 class Membership:
@@ -194,12 +186,9 @@ class Membership:
     ) -> None:
         with self._lock:
             for node, spool in self._spools.items():
-                seeing = [loader for loader in living if node in loader.spools]
-                peers = tuple(loader.id for loader in seeing if loader.spools[node] == spool.spool_id)
+                peers = tuple(loader.id for loader in living if loader.spools.get(node) == spool.spool_id)
                 if peers != spool.peers:
                     spool.peers, spool.owners = peers, {}
-                first = seeing[0] if seeing else None
-                spool.stranger = first if first and first.spools[node] != spool.spool_id else None
                 # What was held when the question was put, and is not in the answer, another has taken.
                 spool.held -= before.get(node, set()) - held.get(node, set())
                 spool.refused = set()
@@ -240,7 +229,6 @@ class Leases:
     def __init__(self, membership: Membership, node: str) -> None:
         self._membership = membership
         self._node = node
-        self._warned = False
 
     @property
     def shared(self) -> bool:
@@ -260,7 +248,7 @@ class Leases:
         Asks the database only where something is to be given or taken. Raises psycopg's errors.
         """
         spool = self._spool()
-        if spool is None or self._is_disputed(spool):
+        if spool is None:
             return frozenset()
         me = self._membership.id
         with self._membership._lock:
@@ -285,21 +273,6 @@ class Leases:
             spool.held -= set(lost)
             spool.held |= got
             spool.refused |= set(wanted) - got
-
-    def _is_disputed(self, spool: _Spool) -> bool:
-        """Two folders of one name: cursors would be mixed up, so the later one waits."""
-        stranger = spool.stranger
-        if stranger is None:
-            self._warned = False
-            return False
-        if not self._warned:
-            log.error(
-                "another spool calls itself %s (read on host %s, process %d): give one of them another"
-                " SLUICEWAY_NODE; nothing is loaded here meanwhile",
-                self._node, stranger.host, stranger.pid,
-            )  # fmt: skip
-            self._warned = True
-        return True
 
     def _owner(self, spool: _Spool, pipeline_id: int) -> UUID | None:
         if pipeline_id not in spool.owners:

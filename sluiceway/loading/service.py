@@ -24,10 +24,12 @@ from sluiceway.infra.clock import Clock, SystemClock
 from sluiceway.infra.database import Database
 from sluiceway.infra.trouble import describe
 from sluiceway.ingestion.contracts import START, LogReader, Position, SpoolRecord
+from sluiceway.ingestion.spool.belonging import Identity
 from sluiceway.kit.faults import reach
 from sluiceway.loading.backlog import Backlog, Span
 from sluiceway.loading.book import PipelineBook
 from sluiceway.loading.catching_up import note_unloaded
+from sluiceway.loading.claims import SpoolNameTaken, claim
 from sluiceway.loading.committing import Committer, Stopped
 from sluiceway.loading.contracts import LoaderStats
 from sluiceway.loading.gaps import tell_gap
@@ -47,6 +49,7 @@ MAX_BATCH_BYTES = 8 * 1024 * 1024
 _FIRST_BYTES = 4 * 1024 * 1024  # a backlog begins smaller: nobody works while its first batch is prepared
 _BACKLOG_BYTES = 1024 * 1024  # from here on the next batch is prepared while this one is committed
 _UNREADABLE_PAUSE_S = 1.0
+_REFUSED_PAUSE_S = 5.0
 _IDLE_WAIT_S = 0.5
 _PACE_S = 0.02  # under a steady flow batches begin at most this often
 _SCAN_BYTES = 4 * 1024 * 1024
@@ -84,7 +87,8 @@ class Loader:
     """One node's spool into silver. One thread calls `run` or `step`; `stats` and `position` are for all.
 
     `folder`: where it tells once a second what waits (`progress.json`); None: nowhere. `leases`: which
-    pipelines are its own; None: all of them.
+    pipelines are its own; None: all of them. `spool_id`: of the folder, which has to be the one that the
+    database knows by the node's name; None: whatever it is.
     """
 
     def __init__(
@@ -99,6 +103,7 @@ class Loader:
         max_batch_bytes: int = MAX_BATCH_BYTES,
         folder: Path | None = None,
         leases: Leases | None = None,
+        spool_id: str | None = None,
     ) -> None:
         self._reader = reader
         self._node = node
@@ -114,6 +119,10 @@ class Loader:
         self._shares = Shares(max_batch_bytes)
         self._reporter = None if folder is None else Reporter(folder, node, self._clock)
         self._leases = leases
+        self._identity = None if spool_id is None else Identity(node, spool_id)
+        self._folder = folder
+        self.recognised = spool_id is None
+        """Whether the database has said that the folder is the node's; until then bronze has to wait, too."""
         self._held: frozenset[int] = frozenset()
         self._aside: dict[int, float] = {}
         self._followed_at = 0.0
@@ -147,6 +156,9 @@ class Loader:
                     self._turn(stop)
                 except Stopped:
                     return
+                except SpoolNameTaken as error:
+                    self._stand_back(error)
+                    stop.wait(_REFUSED_PAUSE_S)
                 except OSError as error:  # the spool's folder or disk: it may come back
                     if str(error) != unreadable:
                         unreadable = str(error)
@@ -205,12 +217,30 @@ class Loader:
             return 1
 
     def _begin(self) -> Backlog:
-        progress = self._warehouse.find_progress(self._committer.connect(), self._node)
+        connection = self._committer.connect()
+        self._claim(connection)
+        progress = self._warehouse.find_progress(connection, self._node)
         self._backlog = Backlog(progress.read_to or START, progress.cursors)
         self._written = progress.read_to
         self.position = self._backlog.position
         tell_gap(self._node, progress, self._reader)
         return self._backlog
+
+    def _claim(self, connection: psycopg.Connection[Any]) -> None:
+        if self._identity is not None:
+            claim(connection, self._identity, self._folder)
+            self.recognised = True
+
+    def _stand_back(self, error: SpoolNameTaken) -> None:
+        """The folder is not the node's: nothing of it is touched until it, or the database, is another."""
+        if self.stats.last_error != describe(error):
+            log.error("%s", error.detail)
+            self.stats.failing_since = self._clock.now()
+            self.stats.last_error = describe(error)
+        self._committer.failures += 1
+        self._forget_ahead()
+        self._backlog = self.position = None
+        self.recognised = False
 
     def _look(self) -> None:
         """Scan what is new in the log, for a while, and tell what waits."""
@@ -400,6 +430,7 @@ class Loader:
         """A new connection may lead to another server, one that has not everything that was committed."""
         if self._backlog is None:
             return
+        self._claim(connection)
         progress = self._warehouse.find_progress(connection, self._node)
         if not self._backlog.follow(progress.cursors):
             raise CursorMoved(f"The database's cursors of node {self._node} went back.")

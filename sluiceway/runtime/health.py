@@ -21,6 +21,7 @@ from sluiceway.infra.database import Database, Role
 from sluiceway.infra.reporting import Report
 from sluiceway.infra.settings import Settings
 from sluiceway.ingestion.contracts import Position
+from sluiceway.ingestion.spool.belonging import node_of
 from sluiceway.ingestion.spool.reader import SpoolReader
 from sluiceway.ingestion.spool.segments import used_bytes
 from sluiceway.runtime.supervisor import SUPERVISOR, processes_file
@@ -89,7 +90,7 @@ class HealthMeter:
             row = connection.execute(_FLOW).one()
             position = connection.execute(
                 sa.text('SELECT segment, "offset" FROM app.spool_positions WHERE node = :node'),
-                {"node": self._settings.node},
+                {"node": node_of(self._settings.spool_dir)},
             ).first()
         figures["connections"] = row.connections
         if self._flow is not None and elapsed_s > 0:

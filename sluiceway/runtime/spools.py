@@ -32,7 +32,8 @@ from sluiceway.lake.service import Lake
 from sluiceway.lake.writer import BronzeWriter
 from sluiceway.loading.book import PipelineBook
 from sluiceway.loading.catching_up import note_kept
-from sluiceway.loading.leases import Membership, SpoolNameTaken
+from sluiceway.loading.claims import SpoolNameTaken
+from sluiceway.loading.leases import Membership
 from sluiceway.loading.service import Loader
 from sluiceway.quality.contracts import Gate
 from sluiceway.transforms.service import split
@@ -49,7 +50,8 @@ log = logging.getLogger(__name__)
 class Keeper:
     """Writes bronze of one spool and trims it, as long as no other process does.
 
-    The folder's keeper lock decides: bronze has one cursor, in a file beside the segments.
+    The folder's keeper lock decides: bronze has one cursor, in a file beside the segments. `recognised`:
+    whether the folder is its node's; bronze of another would be written over what that one wrote.
     """
 
     def __init__(
@@ -57,10 +59,12 @@ class Keeper:
         spool: Spool,
         make_writer: Callable[[], BronzeWriter],
         loaded: Callable[[], Position | None],
+        recognised: Callable[[], bool] = lambda: True,
     ) -> None:
         self._spool = spool
         self._make_writer = make_writer
         self._loaded = loaded
+        self._recognised = recognised
         self._writer: BronzeWriter | None = None
         self._trouble = Trouble()
         self._said: set[str] = set()
@@ -96,6 +100,8 @@ class Keeper:
             stop.wait(_TRY_AGAIN_S)
 
     def _keep(self, stop: threading.Event) -> None:
+        if not self._recognised():
+            return
         held = lock(self._spool.folder, KEEPER_FILE)
         if held is None:
             self._trouble.went_well()
@@ -140,7 +146,7 @@ class SpoolWork:
         self.book = PipelineBook(database, gate, max_event_bytes=settings.max_event_bytes)
         self.loader = Loader(
             database, self.reader, gate, self.node, self.book, folder=folder,
-            leases=membership.attend(self.node, identity.id, folder),
+            leases=membership.attend(self.node, identity.id, folder), spool_id=identity.id,
         )  # fmt: skip
         self._spool = spool
 
@@ -150,7 +156,7 @@ class SpoolWork:
                 flush_s=float(settings.bronze_flush_s),
             )  # fmt: skip
 
-        self.keeper = Keeper(spool, make_writer, lambda: self.loader.settled)
+        self.keeper = Keeper(spool, make_writer, lambda: self.loader.settled, lambda: self.loader.recognised)
         self._threads = [
             threading.Thread(target=self.keeper.run, args=(self._stop,), name="bronze", daemon=True),
             threading.Thread(target=self._trim, name="trim", daemon=True),

@@ -10,6 +10,7 @@ import psycopg
 from sluiceway.infra.database import Database, Role
 from sluiceway.ingestion.contracts import Position
 from sluiceway.ingestion.spool import SpoolReader
+from sluiceway.ingestion.spool.belonging import node_of
 from sluiceway.lake.writer import Cursor
 
 _LOOK_EVERY_S = 0.25
@@ -37,10 +38,11 @@ def look(database: Database, spools: Path) -> list[SpoolState]:
     with database.connect(Role.WRITER, autocommit=True) as connection:
         for folder in folders:
             kept = Cursor(folder / "bronze.cursor").position
-            loaded = _loaded(connection, folder.name)
+            node = node_of(folder)
+            loaded = _loaded(connection, node)
             with SpoolReader(folder) as reader:
                 to_load, to_keep = (bool(reader.read(at, 1)) for at in (loaded, kept))
-            found.append(SpoolState(folder.name, kept, to_load, to_keep))
+            found.append(SpoolState(node, kept, to_load, to_keep))
     return found
 
 

@@ -279,3 +279,49 @@ def test_a_named_spool_is_loaded_while_its_writer_lives(stage: Stage) -> None:
         stage.send(writer, 1, [f"e-{n}" for n in range(100)])
         stage.wait_for("later events", lambda: stage.rows() == 200)
     stage.check()
+
+
+def test_another_disk_under_a_node_s_name_is_refused_until_it_has_a_name_of_its_own(stage: Stage) -> None:
+    with stage.writer("n") as writer:
+        for begin in range(0, 200, 20):
+            stage.send(writer, 0, [f"e-{n}" for n in range(begin, begin + 20)])
+        first = stage.start("n")
+        stage.wait_for("first events", lambda: stage.rows() == 200)
+        stage.wait_for("first bronze", lambda: len(stage.bronze_positions(0)) == 200)
+        first.terminate()
+        first.wait()
+    # Its disk is gone; a new one begins with the numbers that are loaded already.
+    with stage.writer("n", "new") as writer:
+        for begin in range(200, 260, 20):
+            stage.send(writer, 0, [f"e-{n}" for n in range(begin, begin + 20)])
+    folder = stage.folder / "new" / "spool" / "n"
+    second = stage.start("n", "new")
+    told = stage.folder / "new" / "run" / "reports" / "n" / "loader.json"
+    stage.wait_for("refusal", lambda: told.exists() and "spool_name_taken" in told.read_text())
+    refused = spool_command(stage, "rename", str(folder), "n-new")
+    assert refused.returncode != 0
+    assert "A loader is at" in refused.stderr
+    second.terminate()
+    second.wait()
+    drained = spool_command(stage, "drain", str(folder))
+    assert drained.returncode != 0
+    assert "sluiceway spool rename" in drained.stderr
+    assert stage.rows() == len(stage.bronze_positions(0)) == 200
+    assert len(numbers(folder)) == 1
+
+    renamed = spool_command(stage, "rename", str(folder), "n-new")
+    assert renamed.returncode == 0, renamed.stderr
+    stage.start("n", "new")
+    stage.wait_for("what was refused", lambda: stage.rows() == 260)
+    stage.wait_for("its bronze", lambda: len(stage.bronze_positions(0)) == 260)
+    stage.check()
+    positions = stage.bronze_positions(0)
+    assert len(set(positions)) == len(positions)
+    assert {row[0] for row in positions} == {"n", "n-new"}
+
+
+def spool_command(stage: Stage, *words: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "sluiceway.runtime.cli", "spool", *words],
+        env={**os.environ, **stage.environment("n", "new")}, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip

@@ -91,6 +91,7 @@ class Bench:
         node: str = "test",
         max_batch_bytes: int = 1024 * 1024,
         progress: bool = False,
+        spool_id: str | None = None,
     ) -> None:
         self.database = database
         self.folder = folder
@@ -99,6 +100,7 @@ class Bench:
         self._node = node
         self._max_batch_bytes = max_batch_bytes
         self._progress = progress
+        self._spool_id = spool_id
         if source:
             apply_pipeline(database, 1, source)
         self.writer = SpoolWriter(folder)
@@ -110,7 +112,7 @@ class Bench:
         return Loader(
             self.database, self.reader, self.gate, self._node, book,
             clock=self.clock, max_batch_bytes=self._max_batch_bytes,
-            folder=self.folder if self._progress else None,
+            folder=self.folder if self._progress else None, spool_id=self._spool_id,
         )  # fmt: skip
 
     def restart(self) -> None:

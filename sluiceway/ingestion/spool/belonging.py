@@ -1,7 +1,8 @@
 """Whose a spool's folder is: the node it belongs to, who writes to it, who keeps it.
 
 Belongs here: the folder's name for itself (`spool.json`), and its locks. A lock is the operating system's and
-goes with its process. Not here: who loads which pipeline (`loading.leases`), which is the database's matter.
+goes with its process. Not here: whether the database knows another folder by that name (`loading.claims`),
+and who loads which pipeline (`loading.leases`).
 """
 
 import fcntl
@@ -20,11 +21,14 @@ from sluiceway.ingestion.spool import segments
 IDENTITY_FILE = "spool.json"
 KEEPER_FILE = "keeper.lock"
 DRAINED_FILE = "drained.json"
+LOADERS = "loaders"
+"""Folder in a spool's folder with a lock for each loader that reads it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """`node`: under which cursors and bronze know the spool, wherever it lies. `id`: this very folder."""
+    """`node`: under which cursors and bronze know the spool, wherever it lies. `id`: this very folder, made
+    once at random; a copy has the same."""
 
     node: str
     id: str
@@ -37,8 +41,7 @@ def identify(folder: Path, node: str) -> Identity:
     if found is not None:
         return found
     folder.mkdir(parents=True, exist_ok=True)
-    fresh = folder / f"{IDENTITY_FILE}.{uuid4().hex}"
-    fresh.write_bytes(orjson.dumps({"node": node, "id": uuid4().hex}))
+    fresh = _write(folder, Identity(node, uuid4().hex))
     try:
         if path.exists():  # unreadable: the disk was full, say
             fresh.replace(path)
@@ -47,15 +50,48 @@ def identify(folder: Path, node: str) -> Identity:
                 os.link(fresh, path)
     finally:
         fresh.unlink(missing_ok=True)
+    _sync(folder)
     found = _read(path)
     if found is None:
         raise OSError(f"{path} cannot be read")
     return found
 
 
+def rename(folder: Path, node: str) -> Identity:
+    """The folder, with the id it has, is `node`'s from now on. No loader may be at it. Raises OSError."""
+    found = Identity(node, identify(folder, node).id)
+    _write(folder, found).replace(folder / IDENTITY_FILE)
+    _sync(folder)
+    return found
+
+
 def known_as(folder: Path) -> Identity | None:
     """What the folder says it is; None if no loader has worked on it yet."""
     return _read(folder / IDENTITY_FILE)
+
+
+def node_of(folder: Path) -> str:
+    """Under which name cursors know the folder."""
+    found = known_as(folder)
+    return folder.name if found is None else found.node
+
+
+def _write(folder: Path, identity: Identity) -> Path:
+    # Synced: the database remembers the id, so that a folder that lost it would be another's for ever.
+    fresh = folder / f"{IDENTITY_FILE}.{uuid4().hex}"
+    with fresh.open("xb") as file:
+        file.write(orjson.dumps({"node": identity.node, "id": identity.id}))
+        file.flush()
+        os.fsync(file.fileno())
+    return fresh
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _read(path: Path) -> Identity | None:
@@ -90,6 +126,13 @@ def is_locked(folder: Path, name: str) -> bool:
 
 def has_writer(folder: Path) -> bool:
     return is_locked(folder, segments.LOCK_FILE)
+
+
+def has_loader(folder: Path) -> bool:
+    """Whether a process reads it to load it."""
+    places = folder / LOADERS
+    names = [path.name for path in places.iterdir()] if places.is_dir() else []
+    return has_keeper(folder) or any(is_locked(places, name) for name in names)
 
 
 def has_keeper(folder: Path) -> bool:

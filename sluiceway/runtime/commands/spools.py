@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sluiceway.kit.errors import Conflict, NotFound
+from sluiceway.kit.errors import Conflict, InvalidInput, NotFound
 
 if TYPE_CHECKING:
     from sluiceway.infra.database import Database
@@ -26,7 +26,7 @@ class NoSpool(NotFound):
 
 class SpoolInUse(Conflict):
     code = "spool_in_use"
-    title = "A process writes to this spool"
+    title = "A process is at this spool"
 
 
 @app.command("list")
@@ -64,21 +64,68 @@ def drain(
     """
     from sluiceway.infra.settings import load_settings
     from sluiceway.ingestion.spool.belonging import has_writer, is_drained
-    from sluiceway.ingestion.spool.segments import numbers
     from sluiceway.runtime.sessions import command_database
 
     settings = load_settings()
-    folder = folder.expanduser().absolute()
-    if not folder.is_dir() or not numbers(folder):
-        raise NoSpool(f"{folder} holds no spool: give the folder in which the .seg files are.")
+    folder = _spool_folder(folder)
     if is_drained(folder):
         typer.echo(f"{folder} is drained already: it may be removed.")
         return
     if has_writer(folder):
         raise SpoolInUse(f"A process writes to {folder}: a loader of that node drains it by itself.")
     with command_database(settings) as database:
+        _claim(database, folder)
         _drain(settings, database, folder)
     typer.echo(f"{folder} is drained: all of it is loaded and in the lake. It may be removed.")
+
+
+@app.command()
+def rename(
+    folder: Annotated[Path, typer.Argument(help="The folder of a spool whose node's name is another's.")],
+    node: Annotated[str, typer.Argument(help="A name that no node ever had.")],
+) -> None:
+    """Give a spool a node name of its own, when the database knows another folder by the one it has.
+
+    That is so for an old disk that comes back after its node went on without it, for a new disk under an old
+    node's name, and for two nodes of one name. Stop its loader before; what lies in it is loaded under the
+    new name, all of it.
+    """
+    from sluiceway.infra.database import Role
+    from sluiceway.infra.settings import load_settings, plain_name
+    from sluiceway.ingestion.spool import belonging
+    from sluiceway.loading.claims import release
+    from sluiceway.runtime.sessions import command_database
+
+    try:
+        plain_name(node)
+    except ValueError as error:
+        raise InvalidInput(f"The node's name should be {error}.") from None
+    folder = _spool_folder(folder)
+    if belonging.has_loader(folder):
+        raise SpoolInUse(f"A loader is at {folder}: stop it first.")
+    with command_database(load_settings()) as database, database.connect(Role.WRITER) as connection:
+        release(connection, belonging.known_as(folder), folder, node)
+        belonging.rename(folder, node)
+    typer.echo(f"{folder} is the spool of node {node} from now on: start its loader, or drain it.")
+
+
+def _spool_folder(folder: Path) -> Path:
+    from sluiceway.ingestion.spool.segments import numbers
+
+    folder = folder.expanduser().absolute()
+    if not folder.is_dir() or not numbers(folder):
+        raise NoSpool(f"{folder} holds no spool: give the folder in which the .seg files are.")
+    return folder
+
+
+def _claim(database: "Database", folder: Path) -> None:
+    """Told here and now, not in a log."""
+    from sluiceway.infra.database import Role
+    from sluiceway.ingestion.spool.belonging import identify
+    from sluiceway.loading.claims import claim
+
+    with database.connect(Role.WRITER) as connection:
+        claim(connection, identify(folder, folder.name), folder)
 
 
 def _drain(settings: "Settings", database: "Database", folder: Path) -> None:
@@ -117,12 +164,11 @@ def describe(database: "Database", settings: "Settings", folder: Path) -> dict[s
     import sqlalchemy as sa
 
     from sluiceway.infra.database import Role
-    from sluiceway.ingestion.spool.belonging import has_keeper, has_writer, is_drained, known_as
+    from sluiceway.ingestion.spool.belonging import has_keeper, has_writer, is_drained, node_of
     from sluiceway.ingestion.spool.progress import load_progress
     from sluiceway.ingestion.spool.segments import used_bytes
 
-    identity = known_as(folder)
-    node = folder.name if identity is None else identity.node
+    node = node_of(folder)
     progress = load_progress(folder)
     with database.transaction(Role.APP) as connection:
         rows = connection.execute(

@@ -164,20 +164,13 @@ def test_a_clean_end_frees_everything_at_once(fleet: Callable[[], Fleet]) -> Non
     assert stand.settle(second) == set(PIPELINES)
 
 
-def test_another_folder_of_the_same_name_waits(
-    fleet: Callable[[], Fleet], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_loader_of_another_folder_is_no_peer(fleet: Callable[[], Fleet]) -> None:
     stand = fleet()
-    first = stand.join()
-    stand.now += timedelta(seconds=1)
-    second = stand.join(spool_id="other")
-    assert stand.settle(second) == set()
-    assert stand.settle(second) == set()
-    assert caplog.text.count("another spool calls itself n") == 1
-    assert stand.settle(first) == set(PIPELINES)
-    stand.now += EXPIRY
-    stand.beat(second)
-    assert stand.settle(second) == set(PIPELINES), "a lost volume: the old one is read by nobody"
+    first, second = stand.join(), stand.join(spool_id="other")
+    stand.beat(first)
+    assert stand.settle(first) == set(PIPELINES), "all are its own: nobody else reads this folder"
+    assert not stand.members[first].shared
+    assert stand.settle(second) == set(), "nothing is taken from the living"
 
 
 def test_a_spool_that_is_left_is_free(fleet: Callable[[], Fleet]) -> None:
