@@ -60,17 +60,15 @@ def require(permission: Permission) -> Callable[..., Caller]:
 @contextmanager
 def catalog(services: ApiServices, caller: Caller) -> Iterator[sa.Connection]:
     """One transaction as the role APP in the caller's workspace; committed when the block ends well."""
-    with services.database.transaction(
-        Role.APP, workspace_id=caller.workspace_id, user_id=_user(caller)
-    ) as connection:
+    with services.database.transaction(Role.APP, user_id=_user(caller), access=caller.access) as connection:
         yield connection
 
 
 @contextmanager
 def reader(services: ApiServices, caller: Caller) -> Iterator[sa.Connection]:
-    """One read-only transaction as the role READER (statement timeout) in the caller's workspace."""
+    """One read-only transaction as the role READER (statement timeout), with the caller's eyes."""
     with services.database.transaction(
-        Role.READER, workspace_id=caller.workspace_id, user_id=_user(caller)
+        Role.READER, user_id=_user(caller), access=caller.access
     ) as connection:
         yield connection
 

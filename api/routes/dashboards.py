@@ -262,7 +262,7 @@ def export_dashboard(services: Services, caller: MayRead, slug: Slug) -> Respons
 
 def _checker(services: ApiServices, caller: Caller) -> service.CheckQuery:
     queries = query_service(services)
-    return lambda query: queries.check(caller.workspace_id, query)
+    return lambda query: queries.check(caller.access, query)
 
 
 def _warnings(found: tuple[FieldError, ...]) -> list[DashboardWarning]:

@@ -55,7 +55,7 @@ async def stream_rows(
     follower.check(pipeline)
     after_seq = _sequence(last_event_id or after)
     broker, feed = broker_of(services), feed_of(services)
-    followed = await feed.find(follower.workspace_id, pipeline)
+    followed = await feed.find(follower.access, pipeline)
     return EventStream(
         _row_events(broker, feed, followed, after_seq),
         stopping=services.stopping,
@@ -88,7 +88,7 @@ async def _row_events(
 
 
 async def _change_events(broker: LiveBroker, follower: Follower) -> AsyncGenerator[bytes, None]:
-    with broker.subscribe(follower.workspace_id) as subscription:
+    with broker.subscribe(follower.access.workspace_id) as subscription:
         while True:
             changes = await subscription.next(KEEP_ALIVE_S)
             if not changes:

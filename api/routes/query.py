@@ -97,7 +97,7 @@ def run_query(
 ) -> Response:
     """Measures by dimensions and time, or raw rows. The planner picks gold where it is exact, else silver."""
     arrow = _wants_arrow(accept)
-    result = query_service(services).run(caller.workspace_id, query)
+    result = query_service(services).run(caller.access, query)
     if arrow:
         return Response(to_arrow(result), media_type=ARROW, headers={"Vary": "Accept"})
     return Response(to_json(result), media_type=JSON, headers={"Vary": "Accept"})

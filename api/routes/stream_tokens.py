@@ -51,5 +51,5 @@ def create_stream_token(services: Services, caller: MayRead, wanted: TokenReques
         expires_at = min(expires_at, caller.expires_at)
     expires_at = expires_at.replace(microsecond=0)
     pipelines = None if wanted.pipelines is None else tuple(wanted.pipelines)
-    grant = tokens.StreamGrant(caller.workspace_id, pipelines, caller.subject, expires_at)
+    grant = tokens.StreamGrant(caller.access, pipelines, caller.subject, expires_at)
     return IssuedToken(token=tokens.issue(services.key, grant), expires_at=expires_at)

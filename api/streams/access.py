@@ -14,6 +14,7 @@ from fastapi import Query, Request, Security
 from api.deps import Services, bearer_scheme, cookie_scheme
 from api.security import identify
 from api.services import ApiServices
+from sluiceway.identity.contracts import DataAccess
 from sluiceway.identity.permissions import Permission
 from sluiceway.kit.errors import Unavailable
 from sluiceway.live import tokens
@@ -28,9 +29,9 @@ TokenParameter = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class Follower:
-    """Who follows. `pipelines`: the only ones allowed; None: every one of the workspace."""
+    """Who follows, with whose eyes. `pipelines`: the only ones allowed; None: every one of the workspace."""
 
-    workspace_id: int
+    access: DataAccess
     pipelines: frozenset[str] | None
     expires_at: datetime | None
 
@@ -57,10 +58,10 @@ def require_follower(permission: Permission) -> Callable[..., Follower]:
         if token is not None:
             grant = tokens.verify(services.key, token, services.clock.now())
             allowed = None if grant.pipelines is None else frozenset(grant.pipelines)
-            return Follower(grant.workspace_id, allowed, grant.expires_at)
+            return Follower(grant.access, allowed, grant.expires_at)
         caller = identify(request, services)
         caller.check(permission)
-        return Follower(caller.workspace_id, None, caller.expires_at)
+        return Follower(caller.access, None, caller.expires_at)
 
     permitted.permission = permission  # type: ignore[attr-defined]  # read by the test that walks the routes
     return permitted

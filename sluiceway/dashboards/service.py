@@ -35,7 +35,7 @@ from sluiceway.kit.yaml_source import read_model
 from sluiceway.queries.contracts import QueryRequest
 
 CheckQuery = Callable[[QueryRequest], list[FieldError]]
-"""What is wrong with a query against what is there now (`QueryService.check` for a workspace)."""
+"""What is wrong with a query against what is there now (`QueryService.check` for somebody)."""
 
 
 def parse(source: str) -> DashboardSpec:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from enum import StrEnum
 from functools import cached_property
 from threading import Lock
-from typing import Any
+from typing import Any, Protocol
 
 import psycopg
 import sqlalchemy as sa
@@ -59,6 +59,17 @@ _SESSION_OPTIONS = {
 
 
 class Database:
+class Eyes(Protocol):
+    """With whose eyes data is read (`sluiceway.identity.contracts.DataAccess`)."""
+
+    @property
+    def workspace_id(self) -> int: ...
+
+    def told(self) -> str:
+        """Roles and attributes as JSON, for the policies of row rules."""
+        ...
+
+
     """Connections to one database. Cheap to make; engines are opened when first asked for.
 
     `url` is the owner's libpq address (`postgresql://…`); the other roles' passwords are derived from `key`.
@@ -113,14 +124,22 @@ class Database:
 
     @contextmanager
     def transaction(
-        self, role: Role, *, workspace_id: int | None = None, user_id: str | None = None
+        self,
+        role: Role,
+        *,
+        workspace_id: int | None = None,
+        user_id: str | None = None,
+        access: Eyes | None = None,
     ) -> Iterator[sa.Connection]:
         """One transaction as `role` on behalf of `workspace_id`; committed at the end, rolled back on error.
 
-        Without a workspace the row-level policies let no workspace's row through.
+        Without a workspace the row-level policies let no workspace's row through. Who reads data for somebody
+        gives `access` (whose workspace it then is): without it no row is let through where a row rule stands.
         """
         with self.engine(role).begin() as connection:
-            set_identity(connection, workspace_id=workspace_id, user_id=user_id)
+            if access is not None:
+                workspace_id = access.workspace_id
+            set_identity(connection, workspace_id=workspace_id, user_id=user_id, access=access)
             yield connection
 
     @cached_property
@@ -153,12 +172,22 @@ class Server:
         self.timescaledb = timescaledb
 
 
-def set_identity(connection: sa.Connection, *, workspace_id: int | None, user_id: str | None = None) -> None:
+def set_identity(
+    connection: sa.Connection,
+    *,
+    workspace_id: int | None,
+    user_id: str | None = None,
+    access: Eyes | None = None,
+) -> None:
     """Tell the row-level policies, until the end of this transaction, for whom it acts."""
     connection.execute(
         sa.text(
             "SELECT set_config('sluiceway.workspace_id', :workspace, true),"
-            " set_config('sluiceway.user_id', :user, true)"
+            " set_config('sluiceway.user_id', :user, true), set_config('sluiceway.access', :access, true)"
         ),
-        {"workspace": "" if workspace_id is None else str(workspace_id), "user": user_id or ""},
+        {
+            "workspace": "" if workspace_id is None else str(workspace_id),
+            "user": user_id or "",
+            "access": "" if access is None else access.told(),
+        },
     )

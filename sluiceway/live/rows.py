@@ -15,6 +15,7 @@ from typing import Any, Literal
 import orjson
 
 from sluiceway.catalog.errors import PipelineNotFound
+from sluiceway.identity.contracts import DataAccess
 from sluiceway.infra.database import Database, Role
 from sluiceway.kit.faults import reach
 from sluiceway.live import repository
@@ -31,9 +32,9 @@ _JSON = orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """A pipeline that is followed."""
+    """A pipeline that is followed, and with whose eyes."""
 
-    workspace_id: int
+    access: DataAccess
     pipeline_id: int
     slug: str
     silver_table: str
@@ -77,6 +78,7 @@ class Idle:
 
 
 RowEvent = Rows | Reset | Idle
+_PageKey = tuple[DataAccess, int, int]
 
 
 class RowFeed:
@@ -84,32 +86,32 @@ class RowFeed:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._pages: OrderedDict[tuple[int, int], tuple[float, Sequence[Row]]] = OrderedDict()
-        self._running: dict[tuple[int, int], asyncio.Task[Sequence[Row]]] = {}
+        self._pages: OrderedDict[_PageKey, tuple[float, Sequence[Row]]] = OrderedDict()
+        self._running: dict[_PageKey, asyncio.Task[Sequence[Row]]] = {}
 
-    async def find(self, workspace_id: int, slug: str) -> Followed:
+    async def find(self, access: DataAccess, slug: str) -> Followed:
         """Raises `PipelineNotFound`."""
-        return await asyncio.to_thread(self.find_now, workspace_id, slug)
+        return await asyncio.to_thread(self.find_now, access, slug)
 
-    def find_now(self, workspace_id: int, slug: str) -> Followed:
+    def find_now(self, access: DataAccess, slug: str) -> Followed:
         found = None
         if "\x00" not in slug:
-            with self._database.transaction(Role.READER, workspace_id=workspace_id) as connection:
-                found = repository.find_pipeline(connection, workspace_id, slug)
+            with self._database.transaction(Role.READER, access=access) as connection:
+                found = repository.find_pipeline(connection, access.workspace_id, slug)
         if found is None:
             raise PipelineNotFound(f"There is no pipeline {slug!r} in this workspace.")
-        return Followed(workspace_id, found[0], slug, found[1])
+        return Followed(access, found[0], slug, found[1])
 
     async def last_seq(self, followed: Followed) -> int:
         def read() -> int:
-            with self._database.transaction(Role.READER, workspace_id=followed.workspace_id) as connection:
+            with self._database.transaction(Role.READER, access=followed.access) as connection:
                 return repository.find_last_seq(connection, followed.pipeline_id)
 
         return await asyncio.to_thread(read)
 
     async def after(self, followed: Followed, seq: int) -> Sequence[Row]:
         """The next rows after `seq`, at most `PAGE_ROWS`; [] if there is none."""
-        key = (followed.pipeline_id, seq)
+        key = (followed.access, followed.pipeline_id, seq)
         known = self._pages.get(key)
         if known is not None and known[0] > time.monotonic():
             return known[1]
@@ -124,12 +126,12 @@ class RowFeed:
         return await asyncio.to_thread(self._read_now, followed, seq)
 
     def _read_now(self, followed: Followed, seq: int) -> Sequence[Row]:
-        with self._database.transaction(Role.READER, workspace_id=followed.workspace_id) as connection:
+        with self._database.transaction(Role.READER, access=followed.access) as connection:
             rows = repository.find_rows(connection, followed.silver_table, seq, PAGE_ROWS)
         reach("live.read")
         return [Row(row["seq"], orjson.dumps(row, option=_JSON, default=str)) for row in rows]
 
-    def _keep(self, key: tuple[int, int], task: "asyncio.Task[Sequence[Row]]") -> None:
+    def _keep(self, key: "_PageKey", task: "asyncio.Task[Sequence[Row]]") -> None:
         self._running.pop(key, None)
         # A page is a prefix of what follows `seq`, so it stays true; "nothing yet" does not.
         if not task.cancelled() and task.exception() is None and task.result():
@@ -151,7 +153,7 @@ async def follow_rows(
     Raises `StreamsEnded` when the process is to stop.
     """
     # Subscribed before the first read: what is committed in between is seen by one or the other.
-    with broker.subscribe(followed.workspace_id, pipeline_id=followed.pipeline_id) as subscription:
+    with broker.subscribe(followed.access.workspace_id, pipeline_id=followed.pipeline_id) as subscription:
         newest = await feed.last_seq(followed)
         cursor = newest if after_seq is None else after_seq
         if cursor > newest:

@@ -1,7 +1,7 @@
 """The face of queries: a request in, an answer with its freshness and quality out.
 
-Everything runs as the reader's role in one read-only transaction of the caller's workspace. A hot path: it
-opens that transaction itself.
+Everything runs as the reader's role in one read-only transaction, with the caller's eyes (`DataAccess`). A
+hot path: it opens that transaction itself.
 """
 
 import time
@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from psycopg.sql import SQL, Identifier
 
 from sluiceway.catalog.errors import PipelineNotFound
+from sluiceway.identity.contracts import DataAccess
 from sluiceway.infra.clock import Clock
 from sluiceway.infra.database import Database, Role
 from sluiceway.kit.errors import FieldError
@@ -52,20 +53,20 @@ class QueryService:
         self._relations: OrderedDict[tuple[int, int], tuple[Relation, float]] = OrderedDict()
         self._lock = Lock()
 
-    def run(self, workspace_id: int, request: QueryRequest) -> QueryResult:
-        """The answer.
+    def run(self, access: DataAccess, request: QueryRequest) -> QueryResult:
+        """The answer, of what `access` may see.
 
         Raises `InvalidQuery` (paths of the fields that are wrong), `PipelineNotFound`, `ModelNotFound`,
         `QueryTimeout`, `DatabaseAway`.
         """
         started = time.perf_counter()
         try:
-            with self._database.transaction(Role.READER, workspace_id=workspace_id) as connection:
+            with self._database.transaction(Role.READER, access=access) as connection:
                 repository.set_limits(connection, self._timeout_ms)
                 if request.model is not None:
-                    found = self._run_model(connection, workspace_id, request)
+                    found = self._run_model(connection, access, request)
                 else:
-                    found = self._run_pipeline(connection, workspace_id, request)
+                    found = self._run_pipeline(connection, access, request)
         except (psycopg.errors.QueryCanceled, psycopg.errors.LockNotAvailable):
             seconds = self._timeout_ms / 1000
             raise QueryTimeout(
@@ -78,11 +79,11 @@ class QueryService:
             raise DatabaseAway("The database does not answer just now.", retry_after_s=2) from error
         return replace(found, elapsed_ms=round((time.perf_counter() - started) * 1000, 2))
 
-    def check(self, workspace_id: int, request: QueryRequest) -> list[FieldError]:
+    def check(self, access: DataAccess, request: QueryRequest) -> list[FieldError]:
         """What `run` would refuse, without running it."""
         try:
-            with self._database.transaction(Role.READER, workspace_id=workspace_id) as connection:
-                relation = self._relation_of(connection, workspace_id, request)
+            with self._database.transaction(Role.READER, access=access) as connection:
+                relation = self._relation_of(connection, access, request)
             resolve_query(request, relation, extent=None, now=self._clock.now())
         except (PipelineNotFound, ModelNotFound) as error:
             return [FieldError("pipeline" if request.model is None else "model", error.detail)]
@@ -90,25 +91,25 @@ class QueryService:
             return list(error.errors) or [FieldError("", error.detail)]
         return []
 
-    def _relation_of(self, connection: sa.Connection, workspace_id: int, request: QueryRequest) -> Relation:
+    def _relation_of(self, connection: sa.Connection, access: DataAccess, request: QueryRequest) -> Relation:
         if request.model is not None:
             return _model(connection, request.model)
         assert request.pipeline is not None
-        head = _head(connection, workspace_id, request.pipeline)
-        return self._relation(connection, workspace_id, request.pipeline, head)[0]
+        head = _head(connection, access.workspace_id, request.pipeline)
+        return self._relation(connection, access.workspace_id, request.pipeline, head)[0]
 
     def _run_pipeline(
-        self, connection: sa.Connection, workspace_id: int, request: QueryRequest
+        self, connection: sa.Connection, access: DataAccess, request: QueryRequest
     ) -> QueryResult:
         assert request.pipeline is not None
-        now = self._clock.now()
+        now, workspace_id = self._clock.now(), access.workspace_id
         head = _head(connection, workspace_id, request.pipeline)
         relation, warn_after_s = self._relation(connection, workspace_id, request.pipeline, head)
         open_ended = request.time is None or (request.time.last is None and request.time.from_ is None)
         extent = repository.find_extent(connection, head.id) if open_ended else None
         query = resolve_query(request, relation, extent=extent, now=now)
         assert query.span is not None
-        key = (workspace_id, head.id, head.version, head.stamp, request.model_dump_json(), query.span)
+        key = (access, head.id, head.version, head.stamp, request.model_dump_json(), query.span)
 
         def compute() -> QueryResult:
             return self._answer(connection, workspace_id, query, head, now)
@@ -116,9 +117,9 @@ class QueryService:
         found, cached = self._cache.get(key, compute)
         return replace(found, cached=cached, freshness=_freshness(head, now, warn_after_s))
 
-    def _run_model(self, connection: sa.Connection, workspace_id: int, request: QueryRequest) -> QueryResult:
+    def _run_model(self, connection: sa.Connection, access: DataAccess, request: QueryRequest) -> QueryResult:
         assert request.model is not None
-        now = self._clock.now()
+        now, workspace_id = self._clock.now(), access.workspace_id
         relation = _model(connection, request.model)
         extent = None
         if request.time is None and relation.time_column is not None:

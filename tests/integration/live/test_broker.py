@@ -13,6 +13,7 @@ from sluiceway.infra.database import Database, Role
 from sluiceway.live.contracts import BatchLoaded, CatalogChanged, Missed
 from sluiceway.live.rows import Followed, Idle, Reset, RowEvent, RowFeed, Rows, follow_rows
 from sluiceway.live.service import LiveBroker, StreamsEnded
+from tests.support.eyes import owner_of
 from tests.support.loaded import Loader
 
 PIPELINE = """
@@ -86,7 +87,7 @@ def test_rows_come_live_and_from_where_one_was(database: Database) -> None:
 
     async def work() -> None:
         feed = RowFeed(database)
-        followed = await feed.find(1, "ticks")
+        followed = await feed.find(owner_of(), "ticks")
         async with running(database) as broker, follow(broker, feed, followed, 5) as stream:
             assert await take(stream, 695) == list(range(6, 701))
             await asyncio.to_thread(loader.load, events(701, 703))
@@ -101,7 +102,7 @@ def test_without_a_position_it_begins_now(database: Database) -> None:
 
     async def work() -> None:
         feed = RowFeed(database)
-        followed = await feed.find(1, "ticks")
+        followed = await feed.find(owner_of(), "ticks")
         async with running(database) as broker, follow(broker, feed, followed, None) as stream:
             waiting = asyncio.create_task(take(stream, 1))
             await asyncio.sleep(0.3)
@@ -120,7 +121,7 @@ def test_history_that_has_gone_is_told(database: Database) -> None:
 
     async def work() -> None:
         feed = RowFeed(database)
-        followed = await feed.find(1, "ticks")
+        followed = await feed.find(owner_of(), "ticks")
         async with running(database) as broker:
             async with follow(broker, feed, followed, 2) as stream:
                 assert await take(stream, 6) == [Reset("gone", 2, 5), *range(5, 11)]
@@ -135,7 +136,7 @@ def test_a_broken_connection_loses_no_row(database: Database) -> None:
 
     async def work() -> None:
         feed = RowFeed(database)
-        followed = await feed.find(1, "ticks")
+        followed = await feed.find(owner_of(), "ticks")
         async with running(database) as broker, follow(broker, feed, followed, 0) as stream:
             heard: list[dict[str, Any]] = []
             broker.on("keys", heard.append)
@@ -227,7 +228,7 @@ def test_followers_at_one_place_share_a_read(database: Database, monkeypatch: py
 
     async def work() -> None:
         feed = RowFeed(database)
-        followed = await feed.find(1, "ticks")
+        followed = await feed.find(owner_of(), "ticks")
         pages = await asyncio.gather(*(feed.after(followed, 0) for _ in range(20)))
         assert all([row.seq for row in page] == [1, 2, 3] for page in pages)
         assert reads == 1
@@ -244,12 +245,12 @@ def test_a_row_is_json_with_its_times(database: Database) -> None:
 
     async def work() -> None:
         feed = RowFeed(database)
-        (row,) = await feed.after(await feed.find(1, "ticks"), 0)
+        (row,) = await feed.after(await feed.find(owner_of(), "ticks"), 0)
         data = orjson.loads(row.json)
         time = received.isoformat().replace("+00:00", "Z")
         assert data == {"seq": 1, "event_id": "1", "event_time": time, "received_at": time, "value": 1.0}
         with pytest.raises(PipelineNotFound):
-            await feed.find(2, "ticks")
+            await feed.find(owner_of(2), "ticks")
 
     run(work)
 
@@ -259,7 +260,7 @@ def test_nothing_for_a_while_is_idle(database: Database) -> None:
 
     async def work() -> None:
         feed = RowFeed(database)
-        followed = await feed.find(1, "ticks")
+        followed = await feed.find(owner_of(), "ticks")
         async with running(database) as broker:
             stream = follow_rows(broker, feed, followed, after_seq=None, idle_s=0.05)
             assert await anext(stream) == Idle()

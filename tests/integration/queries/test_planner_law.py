@@ -13,6 +13,7 @@ from sluiceway.infra.database import Database
 from sluiceway.queries.contracts import QueryRequest, QueryResult
 from sluiceway.queries.service import QueryService
 from sluiceway.warehouse.gold import refresh_dirty
+from tests.support.eyes import owner_of
 from tests.support.loaded import Loader
 
 START = datetime(2026, 3, 27, tzinfo=UTC)  # two days before clocks change in Europe
@@ -145,9 +146,9 @@ def test_what_gold_answers_is_what_silver_answers(
     from_gold = 0
     for query in asked:
         request = QueryRequest.model_validate(query)
-        answer = gold.run(1, request)
+        answer = gold.run(owner_of(), request)
         from_gold += answer.source.startswith("gold")
-        _same(answer, silver.run(1, request))
+        _same(answer, silver.run(owner_of(), request))
     assume(from_gold > 0)
 
 

@@ -16,6 +16,7 @@ from sluiceway.queries.arrow import METADATA_KEY, to_arrow
 from sluiceway.queries.contracts import QueryRequest
 from sluiceway.queries.errors import InvalidQuery, ModelNotFound, QueryTimeout
 from sluiceway.queries.service import QueryService
+from tests.support.eyes import owner_of
 from tests.support.loaded import Loader
 
 NOW = datetime(2026, 3, 10, 12, 30, tzinfo=UTC)
@@ -54,7 +55,7 @@ def service(database: Database, **options: Any) -> QueryService:
 
 def ask(database: Database, workspace_id: int = 1, **query: Any) -> Any:
     request = QueryRequest.model_validate({"pipeline": "sales", **query})
-    return service(database).run(workspace_id, request)
+    return service(database).run(owner_of(workspace_id), request)
 
 
 def test_an_answer_says_what_it_is_made_of(sales: Loader) -> None:
@@ -145,10 +146,10 @@ def test_filters_bind_every_value(sales: Loader) -> None:
 def test_a_load_makes_older_answers_unfindable(sales: Loader) -> None:
     queries = service(sales.database)
     request = QueryRequest.model_validate({"pipeline": "sales", "measures": [{"agg": "count"}]})
-    assert queries.run(1, request).rows == [(10,)]
-    assert queries.run(1, request).cached
+    assert queries.run(owner_of(), request).rows == [(10,)]
+    assert queries.run(owner_of(), request).cached
     sales.load([{"id": "new", "at": NOW.isoformat(), "shop": "a", "amount": 1}])
-    answer = queries.run(1, request)
+    answer = queries.run(owner_of(), request)
     assert answer.rows == [(11,)] and not answer.cached and answer.freshness.seq == 11
 
 
@@ -191,7 +192,7 @@ def test_a_slow_query_ends(sales: Loader) -> None:
         assert lock.wait(5)
         request = QueryRequest.model_validate({"pipeline": "sales", "rows": ["note"]})
         with pytest.raises(QueryTimeout, match="shorter time range"):
-            service(sales.database, timeout_ms=200).run(1, request)
+            service(sales.database, timeout_ms=200).run(owner_of(), request)
     finally:
         release.set()
         holder.join(10)
@@ -237,7 +238,7 @@ def mart(database: Database) -> Database:
 
 def test_models_are_queried_by_their_columns(mart: Database) -> None:
     def run(**query: Any) -> Any:
-        return service(mart).run(1, QueryRequest.model_validate({"model": "marts.daily", **query}))
+        return service(mart).run(owner_of(), QueryRequest.model_validate({"model": "marts.daily", **query}))
 
     weekly = run(
         measures=[{"field": "total", "agg": "min"}, {"agg": "count"}], grain="1w", dimensions=["shop"]
@@ -259,4 +260,6 @@ def test_models_are_queried_by_their_columns(mart: Database) -> None:
 )
 def test_nothing_but_models_of_a_workspace_is_a_model(mart: Database, name: str) -> None:
     with pytest.raises(ModelNotFound):
-        service(mart).run(1, QueryRequest.model_validate({"model": name, "measures": [{"agg": "count"}]}))
+        service(mart).run(
+            owner_of(), QueryRequest.model_validate({"model": name, "measures": [{"agg": "count"}]})
+        )

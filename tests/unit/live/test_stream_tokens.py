@@ -1,21 +1,26 @@
 """Stream tokens: only what this installation signed, and only for their time."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import pytest
 
+from sluiceway.identity.contracts import DataAccess
 from sluiceway.infra.keys import SecretKey
 from sluiceway.live.errors import InvalidStreamToken, StreamTokenExpired
 from sluiceway.live.tokens import StreamGrant, issue, verify
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 KEY = SecretKey(b"one key for tests, long enough to pass")
-GRANT = StreamGrant(7, ("sales", "web-shop"), "user:1", NOW + timedelta(hours=1))
+ACCESS = DataAccess.of(7, ["viewer"], {"regions": ["EU", "US"]}, UUID(int=5))
+VIEWED = replace(ACCESS, behind=DataAccess.of(7, ["editor"]))
+GRANT = StreamGrant(ACCESS, ("sales", "web-shop"), "user:1", NOW + timedelta(hours=1))
 
 
 def test_a_token_says_what_it_allows() -> None:
     assert verify(KEY, issue(KEY, GRANT), NOW) == GRANT
-    every = StreamGrant(7, None, "key:a", NOW + timedelta(hours=1))
+    every = StreamGrant(VIEWED, None, "key:a", NOW + timedelta(hours=1))
     assert verify(KEY, issue(KEY, every), NOW) == every
 
 
