@@ -7,7 +7,7 @@ for and the person it acts for; what has to be asked before either is known is a
 from sluiceway.migrations.script import run
 
 revision = "0013"
-down_revision = "0014"
+down_revision = "0020"
 branch_labels = None
 depends_on = None
 
@@ -129,11 +129,16 @@ CREATE TABLE app.mails (
   recipient text NOT NULL,
   sealed bytea,
   created_at timestamptz NOT NULL DEFAULT now(),
-  sent_at timestamptz
+  sent_at timestamptz,
+  refused_at timestamptz,
+  problem text
 );
+ALTER TABLE app.invitations ADD COLUMN mail_id uuid REFERENCES app.mails ON DELETE SET NULL;
+COMMENT ON COLUMN app.invitations.mail_id IS 'The mail with the link; null: none was sent, or it was long ago.';
+COMMENT ON COLUMN app.mails.problem IS 'What the mail server said when it refused for good.';
 COMMENT ON TABLE app.mails IS 'Mail that waits to be sent; its content goes once it is. Personal: the addressee, and what the mail says. Kept: 7 days, the content until it is sent.';
 COMMENT ON COLUMN app.mails.sealed IS
-  'Subject and text (they can hold one-time links), sealed by sluiceway.infra.envelope; null: sent.';
+  'Subject and text (they can hold one-time links), sealed by sluiceway.infra.envelope; null: sent or refused.';
 """
 
 FUNCTIONS = """
@@ -318,7 +323,7 @@ CALL app.fence_sealed('app.mails', 'sealed');
 CREATE POLICY writer_works ON app.mails TO sluiceway_writer USING (true);
 GRANT SELECT, INSERT, UPDATE, DELETE ON
   app.roles, app.teams, app.team_roles, app.team_members, app.invitations TO sluiceway_app;
-GRANT SELECT (id, workspace_id, recipient, created_at, sent_at), INSERT ON app.mails TO sluiceway_app;
+GRANT SELECT (id, workspace_id, recipient, created_at, sent_at, refused_at, problem), INSERT ON app.mails TO sluiceway_app;
 GRANT SELECT, UPDATE, DELETE ON app.mails TO sluiceway_writer;
 
 -- People: whom the workspace has, and oneself (sluiceway.user_id). app.add_person is the one way to make one.
@@ -364,7 +369,7 @@ DROP FUNCTION app.found_organization, app.find_session, app.move_session, app.me
   app.add_person, app.find_invitation, app.find_workspaces, app.create_workspace, app.create_organization,
   app.workspaces_of, app.owners_of;
 DROP FUNCTION app.member_access;
-DROP TABLE app.mails, app.organization_owners, app.invitations, app.team_members, app.team_roles, app.teams;
+DROP TABLE app.organization_owners, app.invitations, app.mails, app.team_members, app.team_roles, app.teams;
 UPDATE app.memberships SET role = 'viewer' WHERE custom_role IS NOT NULL;
 ALTER TABLE app.memberships DROP COLUMN custom_role, DROP COLUMN attributes, DROP COLUMN start_page,
   DROP COLUMN disabled_at,
