@@ -1,11 +1,10 @@
 """`Idempotency-Key`: a POST that is sent again gets the answer of the first, and is not done twice.
 
 A router takes part with `route_class=IdempotentRoute`. An answer can hold a secret (a new key), so it is
-kept sealed with AES-256-GCM under a key derived for this purpose, and for a day only.
+kept sealed (`sluiceway.infra.envelope`), and for a day only.
 """
 
 import hashlib
-import os
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,7 +12,6 @@ from typing import Any
 
 import orjson
 import sqlalchemy as sa
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -30,7 +28,6 @@ HEADER = "idempotency-key"
 KEPT = timedelta(hours=24)
 ABANDONED = timedelta(minutes=5)
 """After this an unfinished first request is taken to have died with its process."""
-_PURPOSE = "idempotency-answers"
 _KEPT_HEADERS = ("content-type", "location", "etag", "cache-control")
 
 
@@ -160,16 +157,15 @@ def _forget(services: ApiServices, ticket: _Ticket) -> None:
 def _seal(services: ApiServices, ticket: _Ticket, response: Response) -> bytes:
     headers = {k: v for k, v in response.headers.items() if k in _KEPT_HEADERS}
     plain = orjson.dumps(headers) + b"\n" + bytes(response.body)
-    nonce = os.urandom(12)
-    sealed = AESGCM(services.key.derive(_PURPOSE)).encrypt(nonce, plain, _context(ticket))
-    return nonce + sealed
+    return services.database.envelope.seal(plain, _context(ticket))
 
 
 def _open(services: ApiServices, ticket: _Ticket, status: int, sealed: bytes) -> Response:
-    plain = AESGCM(services.key.derive(_PURPOSE)).decrypt(sealed[:12], sealed[12:], _context(ticket))
+    plain = services.database.envelope.open(sealed, _context(ticket))
     head, _, body = plain.partition(b"\n")
     return Response(body, status, {**orjson.loads(head), "Idempotency-Replayed": "true"})
 
 
-def _context(ticket: _Ticket) -> bytes:
-    return f"{ticket.caller.workspace_id}/{ticket.caller.subject}/{ticket.key}".encode()
+def _context(ticket: _Ticket) -> str:
+    """What an answer is bound to; `sluiceway.infra.rotation` says the same in SQL."""
+    return f"{ticket.caller.workspace_id}/{ticket.caller.subject}/{ticket.key}"

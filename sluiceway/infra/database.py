@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from sluiceway.infra.envelope import Envelope
+from sluiceway.infra.keyring import Keyring, StoredKey
 from sluiceway.infra.keys import SecretKey
 
 
@@ -58,7 +59,6 @@ _SESSION_OPTIONS = {
 }
 
 
-class Database:
 class Eyes(Protocol):
     """With whose eyes data is read (`sluiceway.identity.contracts.DataAccess`)."""
 
@@ -70,6 +70,7 @@ class Eyes(Protocol):
         ...
 
 
+class Database:
     """Connections to one database. Cheap to make; engines are opened when first asked for.
 
     `url` is the owner's libpq address (`postgresql://…`); the other roles' passwords are derived from `key`.
@@ -145,7 +146,17 @@ class Eyes(Protocol):
     @cached_property
     def envelope(self) -> Envelope:
         """What seals the secrets that are kept in this database, and opens them."""
-        return Envelope.of(self._key)
+        return Envelope.over(self.keyring)
+
+    @cached_property
+    def keyring(self) -> Keyring:
+        """The versions of the key that seals. Asked on a connection of its own: whoever seals holds one."""
+        return Keyring(self._key, self._known_keys)
+
+    def _known_keys(self) -> list[StoredKey]:
+        with self.connect(Role.APP, autocommit=True) as connection:
+            rows = connection.execute("SELECT version, wrapped, state FROM app.known_keys()").fetchall()
+        return [StoredKey(version, bytes(wrapped), state == "current") for version, wrapped, state in rows]
 
     @cached_property
     def server(self) -> "Server":

@@ -10,6 +10,7 @@ seals: what is sealed for one row opens for no other.
 import os
 import struct
 from collections.abc import Mapping
+from typing import Protocol
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -32,22 +33,55 @@ class CannotOpen(SluicewayError):
     title = "A stored secret cannot be opened with this installation's key"
 
 
+class Keys(Protocol):
+    """The installation's keys by version; `sluiceway.infra.keyring` keeps them in the database."""
+
+    def current(self) -> int:
+        """The version that new values are sealed under."""
+        ...
+
+    def get(self, version: int) -> bytes | None:
+        """32 bytes, or None for a version that is not known."""
+        ...
+
+
+class FixedKeys:
+    """Keys that never change."""
+
+    def __init__(self, keys: Mapping[int, bytes], current: int) -> None:
+        self._keys = dict(keys)
+        self._current = current
+
+    def current(self) -> int:
+        return self._current
+
+    def get(self, version: int) -> bytes | None:
+        return self._keys.get(version)
+
+
 class Envelope:
     """Seals and opens. `keys`: 32 bytes by version; new values are sealed under `current`."""
 
     def __init__(self, keys: Mapping[int, bytes], current: int) -> None:
-        self._keys = {version: AESGCM(key) for version, key in keys.items()}
-        self._current = current
+        self._keys: Keys = FixedKeys(keys, current)
 
     def __repr__(self) -> str:
-        return f"Envelope(versions {sorted(self._keys)}, ***)"
+        return "Envelope(***)"
 
     @classmethod
     def of(cls, key: SecretKey) -> "Envelope":
         """The envelope of an installation whose key was never changed."""
-        return cls({1: key.derive("envelope:1", _KEY)}, 1)
+        return cls({1: first_key(key)}, 1)
+
+    @classmethod
+    def over(cls, keys: Keys) -> "Envelope":
+        """The envelope of keys that may change while it is used."""
+        found = cls({}, 0)
+        found._keys = keys
+        return found
 
     def seal(self, value: bytes, context: str) -> bytes:
+        """`value`, readable with these keys and for `context` alone. Raises `CannotOpen` without a key."""
         data_key = os.urandom(_KEY)
         nonce = os.urandom(_NONCE)
         sealed = AESGCM(data_key).encrypt(nonce, value, context.encode())
@@ -73,9 +107,13 @@ class Envelope:
         return int(_HEAD.unpack_from(sealed)[1])
 
     def _wrap(self, data_key: bytes, context: str) -> bytes:
-        head = _HEAD.pack(_VERSION, self._current)
+        version = self._keys.current()
+        key = self._keys.get(version)
+        if key is None:
+            raise _cannot_open()
+        head = _HEAD.pack(_VERSION, version)
         nonce = os.urandom(_NONCE)
-        return head + nonce + self._keys[self._current].encrypt(nonce, data_key, head + context.encode())
+        return head + nonce + AESGCM(key).encrypt(nonce, data_key, head + context.encode())
 
     def _unwrap(self, sealed: bytes, context: str) -> bytes:
         key = self._keys.get(self.key_version(sealed))
@@ -83,9 +121,14 @@ class Envelope:
             raise _cannot_open()
         head, wrapped = sealed[: _HEAD.size], sealed[_HEAD.size : _HEAD.size + _WRAPPED]
         try:
-            return key.decrypt(wrapped[:_NONCE], wrapped[_NONCE:], head + context.encode())
+            return AESGCM(key).decrypt(wrapped[:_NONCE], wrapped[_NONCE:], head + context.encode())
         except InvalidTag:
             raise _cannot_open() from None
+
+
+def first_key(key: SecretKey) -> bytes:
+    """Version 1, which is derived; every later one is random."""
+    return key.derive("envelope:1", _KEY)
 
 
 def _cannot_open() -> CannotOpen:
