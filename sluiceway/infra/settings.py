@@ -8,10 +8,11 @@ import os
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from email.utils import formataddr, parseaddr
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from sluiceway.kit.errors import FieldError, InvalidInput
 
@@ -70,6 +71,30 @@ def _some_of(*values: str) -> Callable[[str], tuple[str, ...]]:
     return parse
 
 
+def _smtp(text: str) -> str:
+    wanted = (
+        "smtp://host, smtps://host or with user:password@, a port, and ?starttls=no for a server without TLS"
+    )
+    try:
+        parts = urlsplit(text)
+        query = parse_qs(parts.query, strict_parsing=True) if parts.query else {}
+        fits = parts.scheme in ("smtp", "smtps") and parts.hostname and (parts.port or 1) > 0
+    except ValueError:
+        raise ValueError(wanted) from None
+    if not fits or parts.path.strip("/") or parts.fragment:
+        raise ValueError(wanted)
+    if query not in ({}, {"starttls": ["no"]}, {"starttls": ["required"]}):
+        raise ValueError(wanted)
+    return text
+
+
+def _mailbox(text: str) -> str:
+    name, address = parseaddr(text)
+    if any(ord(c) < 32 for c in text) or address.count("@") != 1 or not all(address.split("@")):
+        raise ValueError("an e-mail address, or a name with one: Sluiceway <data@example.com>")
+    return formataddr((name, address))
+
+
 def _boolean(text: str) -> bool:
     if text.lower() not in ("true", "false"):
         raise ValueError("true or false")
@@ -91,6 +116,17 @@ def _networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
         return tuple(ip_network(part.strip(), strict=False) for part in text.split(","))
     except ValueError:
         raise ValueError("addresses or networks (10.0.0.0/8) with commas between, or none") from None
+
+
+def _ancestors(text: str) -> tuple[str, ...]:
+    """Sources of `frame-ancestors`; a wildcard would let every site frame the app."""
+    found = tuple(text.split())
+    for part in found:
+        site = urlsplit(part)
+        whole = site.scheme in ("http", "https") and bool(site.hostname) and part.count("/") == 2
+        if part != "'self'" and (not whole or any(c in part for c in "*;,@?#\\")):
+            raise ValueError("'self' or addresses like https://intranet.example.com, with spaces between")
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +277,43 @@ SETTINGS: dict[str, Setting] = {
         _networks,
         "Proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed: addresses or networks with commas between, or `none`. Keep this machine's own among them: the app's pages reach the API from there.",
     ),
+    "frame_ancestors": Setting(
+        "SLUICEWAY_FRAME_ANCESTORS",
+        None,
+        _ancestors,
+        "Sites whose pages may show the app and linked dashboards in a frame: `'self'` or addresses like `https://intranet.example.com`, with spaces between; default: none. Sign-in is never framed.",
+    ),
+    "user_requests_per_minute": Setting(
+        "SLUICEWAY_USER_REQUESTS_PER_MINUTE",
+        "3000",
+        _integer(0, 10_000_000),
+        "Requests to the API that one person may make in a minute, by each web process; 0: no limit.",
+    ),
+    "key_requests_per_minute": Setting(
+        "SLUICEWAY_KEY_REQUESTS_PER_MINUTE",
+        "6000",
+        _integer(0, 10_000_000),
+        "The same for one API key (but for the event route, whose limits are the pipeline's and the key's own).",
+    ),
+    "address_requests_per_minute": Setting(
+        "SLUICEWAY_ADDRESS_REQUESTS_PER_MINUTE",
+        "600",
+        _integer(0, 10_000_000),
+        "The same for requests from one address that show no good session or key.",
+    ),
+    "smtp_url": Setting(
+        "SLUICEWAY_SMTP_URL",
+        None,
+        _smtp,
+        "Mail server: smtp://user:password@host:587 (STARTTLS is required unless `?starttls=no`) or smtps://…:465; default: no mail is sent, and links are shown to whoever makes them.",
+        secret=True,
+    ),
+    "mail_from": Setting(
+        "SLUICEWAY_MAIL_FROM",
+        None,
+        _mailbox,
+        "Sender of the mail, `Name <address>`; default: sluiceway@ and the host of SLUICEWAY_PUBLIC_URL.",
+    ),
     "session_days": Setting("SLUICEWAY_SESSION_DAYS", "14", _integer(1, 365), "How long a sign-in lasts."),
     "demo_speed": Setting(
         "SLUICEWAY_DEMO_SPEED",
@@ -316,6 +389,11 @@ class Settings:
     bronze_flush_s: int
     lake_timeout_s: int
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...]
+    frame_ancestors: tuple[str, ...]
+    user_requests_per_minute: int
+    key_requests_per_minute: int
+    address_requests_per_minute: int
+    mail_from: str | None
     session_days: int
     demo_speed: int
     metrics_port: int | None
@@ -327,6 +405,7 @@ class Settings:
     otel_sdk_disabled: bool
     database_url: str | None = field(default=None, repr=False)
     secret_key: str | None = field(default=None, repr=False)
+    smtp_url: str | None = field(default=None, repr=False)
     s3_access_key_id: str | None = field(default=None, repr=False)
     s3_secret_access_key: str | None = field(default=None, repr=False)
 
@@ -377,6 +456,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         raise WrongSetting("; ".join(f"{e.field} {e.message}" for e in wrong), errors=wrong)
     values["node"] = values["node"] or _default_node()
     values["spools"] = values["spools"] or ()
+    values["frame_ancestors"] = values["frame_ancestors"] or ()
     values["lake_url"] = values["lake_url"] or f"file://{values['home'] / 'lake'}"
     values["public_url"] = (values["public_url"] or _default_public_url(values)).rstrip("/")
     values["internal_url"] = (values["internal_url"] or _local_url(values["host"], values["port"])).rstrip(

@@ -22,6 +22,7 @@ from uuid import UUID
 import httpx
 
 from sluiceway.catalog.service import Catalog
+from sluiceway.infra import mail
 from sluiceway.infra.clock import SystemClock
 from sluiceway.infra.connect import open_database
 from sluiceway.infra.database import Database, Role
@@ -107,9 +108,12 @@ def main(settings: Settings) -> int:
     # Apart from the others: a replay may take hours.
     replays = OutboxWorker(database, f"{settings.node}-replays", {TOPIC: replay_handler(settings, database)})
     health = HealthReporter(settings, database)
+    # Apart, too, and one at a time: a mail server may be slow.
+    mails = OutboxWorker(database, f"{settings.node}-mail", mail_handlers(settings, database))
     jobs = [
         Job("outbox", OUTBOX_EVERY_S, lambda: _drain(outbox, stop)),
-        Job("replays", REPLAYS_EVERY_S, lambda: _replay_one(replays, stop)),
+        Job("replays", REPLAYS_EVERY_S, lambda: _one_by_one(replays, stop)),
+        Job("mail", OUTBOX_EVERY_S, lambda: _one_by_one(mails, stop)),
         Job("health", HEALTH_EVERY_S, health.report),
         Job("partitions", PARTITIONS_EVERY_S, lambda: _keep_house(database)),
         Job("gold", GOLD_EVERY_S, lambda: _refresh_gold(database)),
@@ -138,8 +142,13 @@ def handlers(settings: Settings, database: Database) -> dict[str, Handler]:
     return {"catalog.changed": rebuild, "suite.changed": rebuild, "gate.held": note}
 
 
-def _replay_one(replays: OutboxWorker, stop: threading.Event) -> None:
-    while not stop.is_set() and replays.work(limit=1):
+def mail_handlers(settings: Settings, database: Database) -> dict[str, Handler]:
+    """Delivers mail, where a mail server is set."""
+    return {mail.TOPIC: mail.deliverer(settings, database)} if mail.mail_configured(settings) else {}
+
+
+def _one_by_one(outbox: OutboxWorker, stop: threading.Event) -> None:
+    while not stop.is_set() and outbox.work(limit=1):
         pass
 
 
@@ -188,6 +197,7 @@ def _keep_house(database: Database) -> None:
         tables = [p.silver_table for p in Catalog().all(connection) if p.state != "archived"]
         sweep(connection)
         sweep_reports(connection, now)
+        mail.sweep_mails(connection, now)
     for parent in [*tables, "samples"]:
         ensure_partitions(database, parent, ahead)
     ensure_partitions(database, "event_keys", [now, now + timedelta(days=7)], "week")
