@@ -33,7 +33,8 @@ CREATE INDEX audit_entries_at ON app.audit_entries (workspace_id, at);
 CREATE INDEX audit_entries_action ON app.audit_entries (workspace_id, action, seq);
 CREATE INDEX audit_entries_actor ON app.audit_entries (workspace_id, actor_id, seq);
 CREATE INDEX audit_entries_target ON app.audit_entries (workspace_id, target, target_id, seq);
-COMMENT ON TABLE app.audit_entries IS 'Who did what, when, from where: append-only, hash-chained per workspace.';
+COMMENT ON TABLE app.audit_entries IS 'Who did what, when, from where: append-only, hash-chained per workspace.'
+  ' Personal: names, addresses and browsers of people, emptied with their account. Kept: SLUICEWAY_AUDIT_DAYS.';
 COMMENT ON COLUMN app.audit_entries.content IS 'Canonical JSON; what is hashed, with the place, the time and the hash before.';
 COMMENT ON COLUMN app.audit_entries.who IS 'The actor''s name, address and user agent, salted; erased with the person. Its SHA-256 is in content.';
 COMMENT ON COLUMN app.audit_entries.whom IS 'What is personal of the target, salted; erased with the person. Its SHA-256 is in content.';
@@ -45,7 +46,7 @@ CREATE TABLE app.audit_heads (
   at timestamptz NOT NULL DEFAULT '-infinity',
   hash bytea NOT NULL DEFAULT decode(repeat('00', 32), 'hex')
 );
-COMMENT ON TABLE app.audit_heads IS 'The newest entry of each workspace''s chain.';
+COMMENT ON TABLE app.audit_heads IS 'The newest entry of each workspace''s chain. Personal: none. Kept: as long as the workspace.';
 
 CREATE TABLE app.audit_anchors (
   workspace_id integer NOT NULL REFERENCES app.workspaces,
@@ -56,7 +57,8 @@ CREATE TABLE app.audit_anchors (
   dropped_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   PRIMARY KEY (workspace_id, seq)
 );
-COMMENT ON TABLE app.audit_anchors IS 'The last entry that retention dropped, each time: where the chain now begins.';
+COMMENT ON TABLE app.audit_anchors IS 'The last entry that retention dropped, each time: where the chain now begins.'
+  ' Personal: none. Kept: as long as the workspace.';
 COMMENT ON COLUMN app.audit_anchors.at IS 'Time of the last dropped entry.';
 
 CREATE TABLE app.audit_seen (
@@ -65,7 +67,8 @@ CREATE TABLE app.audit_seen (
   at timestamptz NOT NULL,
   PRIMARY KEY (workspace_id, fold)
 );
-COMMENT ON TABLE app.audit_seen IS 'What was recorded lately and is not to be said again so soon (SHA-256 of who, what and from where).';
+COMMENT ON TABLE app.audit_seen IS 'What was recorded lately and is not to be said again so soon.'
+  ' Personal: SHA-256 of who, what and from where. Kept: a day.';
 
 -- Empty but for transactions under way.
 CREATE UNLOGGED TABLE app.audit_waiting (
@@ -75,7 +78,8 @@ CREATE UNLOGGED TABLE app.audit_waiting (
   who text,
   whom text
 );
-COMMENT ON TABLE app.audit_waiting IS 'Entries of transactions that have not committed yet.';
+COMMENT ON TABLE app.audit_waiting IS 'Entries of transactions that have not committed yet.'
+  ' Personal: as app.audit_entries. Kept: until the commit.';
 
 CALL app.isolate('app.audit_entries');
 CALL app.isolate('app.audit_heads');
@@ -217,18 +221,37 @@ BEGIN
   RETURN found;
 END $$;
 
+-- What the log says of a person, in every workspace, for that person alone: of others only that they acted.
+CREATE FUNCTION app.audit_of_person(person uuid)
+RETURNS TABLE (workspace_id integer, seq bigint, at timestamptz, content text, who text, whom text)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = app, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+  IF person IS DISTINCT FROM nullif(current_setting('sluiceway.user_id', true), '')::uuid THEN
+    RAISE EXCEPTION 'a person''s data is told to that person alone' USING ERRCODE = 'insufficient_privilege';
+  END IF;
+  RETURN QUERY
+    SELECT e.workspace_id, e.seq, e.at, e.content,
+           CASE WHEN e.actor_kind = 'user' AND e.actor_id = person::text THEN e.who END,
+           CASE WHEN e.target_id = person::text THEN e.whom END
+    FROM app.audit_entries e
+    WHERE (e.actor_kind = 'user' AND e.actor_id = person::text) OR e.target_id = person::text
+    ORDER BY e.workspace_id, e.seq;
+END $$;
+
 -- The workspaces that have a log, for whoever keeps or checks all of them.
-CREATE FUNCTION app.audited_workspaces() RETURNS TABLE (workspace_id integer, slug text, organization text)
+CREATE FUNCTION app.audited_workspaces()
+RETURNS TABLE (workspace_id integer, slug text, organization text, seq bigint, hash bytea)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = app, pg_temp AS $$
-  SELECT w.id, w.slug, o.slug FROM app.audit_heads h
+  SELECT w.id, w.slug, o.slug, h.seq, h.hash FROM app.audit_heads h
   JOIN app.workspaces w ON w.id = h.workspace_id JOIN app.organizations o ON o.id = w.organization_id
   ORDER BY w.id
 $$;
 
 REVOKE ALL ON FUNCTION app.append_audit, app.chain_audit, app.record_audit, app.record_audit_once,
-  app.guard_audit, app.drop_audit, app.erase_audit_person, app.audited_workspaces FROM PUBLIC;
+  app.guard_audit, app.drop_audit, app.erase_audit_person, app.audit_of_person, app.audited_workspaces FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION app.record_audit, app.record_audit_once TO sluiceway_app, sluiceway_writer;
-GRANT EXECUTE ON FUNCTION app.erase_audit_person, app.audited_workspaces TO sluiceway_app;
+GRANT EXECUTE ON FUNCTION app.erase_audit_person, app.audit_of_person, app.audited_workspaces TO sluiceway_app;
 GRANT EXECUTE ON FUNCTION app.drop_audit, app.audited_workspaces TO sluiceway_writer;
 """
 
@@ -241,5 +264,6 @@ def downgrade() -> None:
     run("""
     DROP TABLE app.audit_waiting, app.audit_seen, app.audit_anchors, app.audit_heads, app.audit_entries;
     DROP FUNCTION app.append_audit, app.chain_audit, app.record_audit, app.record_audit_once,
-      app.guard_audit, app.drop_audit, app.erase_audit_person, app.audited_workspaces, app.audit_time;
+      app.guard_audit, app.drop_audit, app.erase_audit_person, app.audit_of_person,
+      app.audited_workspaces, app.audit_time;
     """)
