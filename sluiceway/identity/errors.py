@@ -1,6 +1,14 @@
 """What can go wrong when someone says who they are."""
 
-from sluiceway.kit.errors import Conflict, Forbidden, InvalidInput, TooManyRequests, Unauthenticated
+from sluiceway.kit.errors import (
+    Conflict,
+    Forbidden,
+    InvalidInput,
+    NotFound,
+    TooManyRequests,
+    Unauthenticated,
+    Unavailable,
+)
 
 
 class InvalidKey(Unauthenticated):
@@ -70,3 +78,74 @@ class InvalidServiceAccount(InvalidInput):
 class ServiceAccountExists(Conflict):
     code = "service_account_exists"
     title = "Another service account has this name"
+
+
+class SecondFactorRequired(Unauthenticated):
+    """The password was right. `extra` holds the step to go on with and which factors there are."""
+
+    code = "second_factor_required"
+    title = "A second factor is needed"
+
+
+class WrongCode(Unauthenticated):
+    code = "wrong_code"
+    title = "The code is not right"
+
+
+class StepExpired(Unauthenticated):
+    code = "sign_in_step_expired"
+    title = "This took too long, or was done already"
+
+
+class SecondFactorMissing(Forbidden):
+    code = "second_factor_missing"
+    title = "This workspace asks for a second factor, and you have none yet"
+
+
+class ConfirmationRequired(Forbidden):
+    code = "confirmation_required"
+    title = "Confirm first that it is you"
+
+
+class PasskeyRefused(Unauthenticated):
+    code = "passkey_refused"
+    title = "The passkey was not accepted"
+
+
+class InvalidPasskey(InvalidInput):
+    code = "invalid_passkey"
+    title = "The passkey cannot be registered"
+
+
+class InvalidSignInPolicy(InvalidInput):
+    code = "invalid_sign_in_policy"
+
+
+class InvalidProvider(InvalidInput):
+    code = "invalid_provider"
+    title = "The identity provider cannot be set up like this"
+
+
+class ProviderExists(Conflict):
+    code = "provider_exists"
+    title = "Another identity provider has this name"
+
+
+class ProviderFixed(Conflict):
+    code = "provider_fixed"
+    title = "This identity provider is set up in the installation's settings"
+
+
+class ProviderFailed(Unavailable):
+    code = "provider_failed"
+    title = "The identity provider did not answer as it should"
+
+
+class ProviderRefused(Unauthenticated):
+    code = "provider_refused"
+    title = "The identity provider's answer does not let this person in"
+
+
+class ResetLinkInvalid(NotFound):
+    code = "reset_link_invalid"
+    title = "The link is not valid any more"
