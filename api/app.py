@@ -18,10 +18,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import errors, openapi, routes
 from api.addresses import TrustedProxies
+from api.browser_rules import BrowserRules
 from api.event_requests import is_event_path
 from api.metrics import HttpMetrics
-from api.middleware import RequestFrame, content_security_policy
+from api.middleware import RequestFrame
 from api.page_gate import PageGate
+from api.rate_limits import RateLimits
+from api.security import is_https
 from api.services import ApiServices
 
 Part = Literal["ingest", "api", "app"]
@@ -29,8 +32,7 @@ ALL_PARTS: frozenset[Part] = frozenset({"ingest", "api", "app"})
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 EVENTS_PATH = "/v1/pipelines/{pipeline}/events"
-# First parts of the paths that FastAPI answers, known or not; all others are the pages'.
-_OWNED = frozenset(
+_ALWAYS_OWNED = frozenset(
     {"v1", "healthz", "readyz", "metrics", "sign-in", "sign-out", "openapi.json", "docs", "assets"}
 )
 _EVERY_PROCESS = frozenset({"health", "metrics"})
@@ -52,14 +54,16 @@ def create_app(
     app = _fastapi(services, roles, lifespans)
     if events is not None and "ingest" in roles:
         app.router.routes.append(Route(EVENTS_PATH, _Endpoint(events), methods=["POST"]))
-    https = services.settings.public_url.startswith("https://")
-    with_pages = pages is not None and "app" in roles
-    policy = content_security_policy(app=with_pages)
+    settings = services.settings
+    gate = PageGate(pages, services) if pages is not None and "app" in roles else None
+    owned = _owned(roles)
     held = services.extra["metrics"] = HttpMetrics(services)
+    limits = services.extra["rate_limits"] = RateLimits(settings)
     framed = RequestFrame(
-        _Split(app, PageGate(pages, services) if pages is not None and with_pages else None),
-        policy=policy,
-        https=https,
+        _Split(app, gate, owned),
+        rules=BrowserRules(settings, app=gate is not None, owned=owned),
+        limits=limits,
+        https=is_https(settings),
         observe=held.observe,
     )
     proxies = TrustedProxies(services.settings.trusted_proxies)
@@ -89,12 +93,13 @@ class Platform:
 class _Split:
     """What the API owns goes to FastAPI, and so do unknown paths where there are no pages."""
 
-    def __init__(self, api: ASGIApp, pages: ASGIApp | None) -> None:
+    def __init__(self, api: ASGIApp, pages: ASGIApp | None, owned: frozenset[str]) -> None:
         self._api = api
         self._pages = pages
+        self._owned = owned
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._pages is None or scope["type"] == "lifespan" or scope["path"].split("/", 2)[1] in _OWNED:
+        if self._pages is None or scope["type"] == "lifespan" or _first_part(scope["path"]) in self._owned:
             await self._api(scope, receive, send)
         else:
             await self._pages(scope, receive, send)
@@ -131,11 +136,26 @@ def _fastapi(
     )
     app.state.services = services
     errors.install(app)
-    for name, router in sorted(_routers().items()):
-        if name in _EVERY_PROCESS or "api" in roles:
-            app.include_router(router)
+    for router in _chosen(roles):
+        app.include_router(router)
     openapi.install(app, with_events="ingest" in roles)
     return app
+
+
+def _owned(roles: frozenset[Part] | set[Part]) -> frozenset[str]:
+    """First parts of the paths that FastAPI answers, known or not; all others are the pages'."""
+    paths = [route.path for router in _chosen(roles) for route in router.routes if isinstance(route, Route)]
+    return _ALWAYS_OWNED | {part for path in paths if (part := _first_part(path)) and "{" not in part}
+
+
+def _first_part(path: str) -> str:
+    return path.split("/", 2)[1] if path.startswith("/") else ""
+
+
+def _chosen(roles: frozenset[Part] | set[Part]) -> list[APIRouter]:
+    """The routers of a process with these roles."""
+    found = sorted(_routers().items())
+    return [router for name, router in found if name in _EVERY_PROCESS or "api" in roles]
 
 
 def _routers() -> dict[str, APIRouter]:

@@ -18,6 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from api import error_pages
+from api.error_pages import error_page, wants_page
 from api.problems import MEDIA_TYPE, problem_document
 from sluiceway.kit.errors import (
     BadRequest,
@@ -26,6 +28,7 @@ from sluiceway.kit.errors import (
     NotFound,
     SluicewayError,
     TooLarge,
+    TooManyRequests,
     Unauthenticated,
     Unavailable,
     UnsupportedMedia,
@@ -80,6 +83,7 @@ _BY_STATUS: dict[int, type[SluicewayError]] = {
     413: TooLarge,
     415: UnsupportedMedia,
     422: InvalidInput,
+    429: TooManyRequests,
     503: Unavailable,
 }
 
@@ -96,11 +100,14 @@ def problem_responses(statuses: Iterable[int]) -> dict[int | str, dict[str, Any]
 
 
 def problem_response(request: Request, error: SluicewayError) -> Response:
-    """The answer for an expected error."""
+    """The answer for an expected error: problem details, or a page where a person waits for one."""
     request_id = getattr(request.state, "request_id", None)
     body, headers = problem_document(error, request_id=request_id)
     if isinstance(error, MethodNotAllowed):
         headers["Allow"] = error.allowed
+    if wants_page(request.method, request.url.path, request.headers):
+        html = error_page(error, request_id)
+        return Response(html, error.status, headers, error_pages.MEDIA_TYPE)
     return Response(body, status_code=error.status, media_type=MEDIA_TYPE, headers=headers)
 
 

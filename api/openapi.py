@@ -15,6 +15,8 @@ from sluiceway import __doc__ as product
 
 EVENTS_PATH = "/v1/pipelines/{pipeline}/events"
 EVENT_ERRORS = (400, 401, 403, 404, 405, 408, 409, 413, 414, 415, 429, 431, 500, 503)
+# What machines look at all the time (`api.rate_limits`).
+_UNLIMITED = frozenset({"/healthz", "/readyz", "/metrics"})
 _METHODS = frozenset({"get", "put", "post", "delete", "patch", "head"})
 
 TAGS = [
@@ -90,7 +92,7 @@ def _declare_errors(path: str, method: str, operation: dict[str, Any]) -> None:
     """The errors that follow from what the operation is; those a route declares itself stay."""
     if path == EVENTS_PATH:
         return  # it is no route of FastAPI's, and says all of its own
-    statuses = {500, 503}
+    statuses = {500, 503} if path in _UNLIMITED else {429, 500, 503}
     if operation.get("security"):
         statuses |= {401, 403}
     if operation.get("requestBody"):

@@ -14,13 +14,22 @@ from starlette.requests import HTTPConnection
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api import error_pages
 from api.addresses import client_address
+from api.error_pages import error_page, wants_page
 from api.problems import MEDIA_TYPE, problem_document
-from api.security import SAFE_METHODS, CrossSiteRequest, check_same_origin, session_caller, session_token
+from api.security import (
+    SAFE_METHODS,
+    CrossSiteRequest,
+    check_same_origin,
+    count_caller,
+    session_caller,
+    session_token,
+)
 from api.services import ApiServices
 from sluiceway.identity.contracts import Caller
 from sluiceway.identity.errors import NotSignedIn
-from sluiceway.kit.errors import SluicewayError, Unavailable
+from sluiceway.kit.errors import SluicewayError, TooManyRequests, Unavailable
 
 log = logging.getLogger("sluiceway.api")
 
@@ -47,19 +56,20 @@ class PageGate:
         except NotSignedIn:
             await self._turn_away(scope, receive, send)
             return
-        except CrossSiteRequest as error:
+        except (CrossSiteRequest, TooManyRequests) as error:
             await self._refuse(error, scope, receive, send)
             return
         except sa.exc.SQLAlchemyError as error:
             log.warning("database away: %s (page %s)", type(error).__name__, path)
-            await self._refuse(Unavailable("The database does not answer."), scope, receive, send)
+            away = Unavailable("The database does not answer.", retry_after_s=2)
+            await self._refuse(away, scope, receive, send)
             return
         who = user_header(caller, client_address(scope))
         scope["headers"] = [*scope["headers"], (USER_HEADER, who)]
         await self._pass(scope, receive, send)
 
     async def _recognise(self, scope: Scope) -> Caller:
-        """Raises `NotSignedIn`, or `CrossSiteRequest` for a socket or a write that another site began."""
+        """Raises `NotSignedIn`, `TooManyRequests`, or `CrossSiteRequest` for what another site began."""
         connection = HTTPConnection(scope)
         token = session_token(connection, self._services.settings)
         if token is None:
@@ -68,6 +78,7 @@ class PageGate:
         socket = scope["type"] == "websocket"
         if socket or scope["method"] not in SAFE_METHODS:
             check_same_origin(connection, self._services.settings.public_url, socket=socket)
+        count_caller(self._services, connection, caller)
         return caller
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -92,8 +103,12 @@ class PageGate:
             await receive()
             await send({"type": "websocket.close", "code": 1008, "reason": error.title})
             return
-        body, headers = problem_document(error, request_id=scope["state"].get("request_id"))
-        await Response(body, error.status, headers, MEDIA_TYPE)(scope, receive, send)
+        request_id = scope["state"].get("request_id")
+        body, headers = problem_document(error, request_id=request_id)
+        media_type = MEDIA_TYPE
+        if wants_page(scope["method"], scope["path"], HTTPConnection(scope).headers):
+            body, media_type = error_page(error, request_id).encode(), error_pages.MEDIA_TYPE
+        await Response(body, error.status, headers, media_type)(scope, receive, send)
 
     async def _turn_away(self, scope: Scope, receive: Receive, send: Send) -> None:
         socket = scope["type"] == "websocket"

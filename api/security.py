@@ -19,6 +19,7 @@ from sluiceway.infra.settings import Settings
 from sluiceway.kit.errors import Forbidden, Unauthenticated
 
 if TYPE_CHECKING:
+    from api.rate_limits import RateLimits
     from api.services import ApiServices
 
 COOKIE = "sluiceway_session"
@@ -63,8 +64,8 @@ class SessionCache:
 def identify(request: Request, services: "ApiServices") -> Caller:
     """The caller, once a request. A key goes before a cookie.
 
-    Raises `Unauthenticated`, or `CrossSiteRequest` for a cookie-authenticated write without our header or
-    from another origin.
+    Raises `Unauthenticated`, `TooManyRequests`, or `CrossSiteRequest` for a write with a cookie and
+    without our header, or from another origin.
     """
     known: Caller | None = getattr(request.state, "caller", None)
     if known is not None:
@@ -72,8 +73,16 @@ def identify(request: Request, services: "ApiServices") -> Caller:
     found = (
         _by_key(request, services) if "authorization" in request.headers else _by_cookie(request, services)
     )
+    count_caller(services, request, found)
     request.state.caller = found
     return found
+
+
+def count_caller(services: "ApiServices", connection: HTTPConnection, caller: Caller) -> None:
+    """Count the request against its caller's limit. Raises `TooManyRequests`."""
+    limits: RateLimits | None = services.extra.get("rate_limits")
+    if limits is not None:
+        limits.recognise(connection, caller)
 
 
 def session_caller(services: "ApiServices", token: str) -> Caller:
@@ -155,5 +164,5 @@ def _by_cookie(request: Request, services: "ApiServices") -> Caller:
 
 __all__ = [
     "COOKIE", "CrossSiteRequest", "NotSignedIn", "SessionCache", "check_same_origin", "cookie_name",
-    "forget_session", "identify", "is_https", "session_caller", "session_token",
+    "count_caller", "forget_session", "identify", "is_https", "session_caller", "session_token",
 ]  # fmt: skip

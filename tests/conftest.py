@@ -127,5 +127,9 @@ def settings(tmp_path: Path, database_url: str) -> Settings:
             "SLUICEWAY_DATABASE_URL": database_url,
             "SLUICEWAY_SECRET_KEY": TEST_KEY,
             "SLUICEWAY_NODE": "test",
+            # Tests ask as fast as they can, all from one address.
+            "SLUICEWAY_USER_REQUESTS_PER_MINUTE": "1000000",
+            "SLUICEWAY_KEY_REQUESTS_PER_MINUTE": "1000000",
+            "SLUICEWAY_ADDRESS_REQUESTS_PER_MINUTE": "1000000",
         }
     )

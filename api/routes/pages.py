@@ -3,20 +3,17 @@
 They work without JavaScript. Writes from these forms are checked by their Origin (and the cookie's SameSite).
 """
 
-import hashlib
-from functools import cache
 from html import escape
-from importlib.resources import files
 from typing import Annotated
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Form, Query, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
-from api import pages, sign_in
+from api import sign_in
 from api.deps import Services
 from api.errors import problem_responses
-from api.pages import reference
+from api.pages import reference, shell
 from api.security import check_same_origin, session_caller, session_token
 from sluiceway.identity.contracts import Caller
 from sluiceway.identity.errors import NotPermitted, NotSignedIn, SignInThrottled, WrongCredentials
@@ -25,7 +22,6 @@ from sluiceway.kit.errors import NotFound, SluicewayError
 router = APIRouter(tags=["session"], include_in_schema=False, default_response_class=HTMLResponse)
 
 _MEDIA = {"svg": "image/svg+xml", "css": "text/css; charset=utf-8"}
-_ASSETS = frozenset({"page.css", "mark.svg", "channels.svg"})
 _NEVER_KEPT = {"Cache-Control": "no-store"}
 _KEPT_FOR_GOOD = {"Cache-Control": "public, max-age=31536000, immutable"}
 
@@ -105,9 +101,9 @@ def sign_out_form(request: Request, services: Services, who: SignedIn) -> Respon
 @router.get("/assets/{name}", response_class=Response)
 def asset(name: str) -> Response:
     """Styles and pictures of these pages, under an address that changes with them."""
-    if name not in _ASSETS:
+    if name not in shell.ASSETS:
         raise NotFound(f"There is nothing at /assets/{name}.")
-    return Response(_read(name), media_type=_MEDIA[name.rpartition(".")[2]], headers=_KEPT_FOR_GOOD)
+    return Response(shell.read(name), media_type=_MEDIA[name.rpartition(".")[2]], headers=_KEPT_FOR_GOOD)
 
 
 @router.get("/openapi.json", response_class=JSONResponse)
@@ -119,7 +115,7 @@ def openapi(request: Request) -> Response:
 @router.get("/docs")
 def docs(request: Request) -> Response:
     """The reference of the API, made from the OpenAPI document."""
-    return HTMLResponse(reference.render(request.app.openapi(), _version()))
+    return HTMLResponse(reference.render(request.app.openapi(), shell.version()))
 
 
 def _form(target: str, email: str = "", error: SluicewayError | None = None) -> str:
@@ -145,17 +141,4 @@ def _form(target: str, email: str = "", error: SluicewayError | None = None) -> 
 
 
 def _page(title: str, content: str, status: int = 200) -> HTMLResponse:
-    text = _read("sign_in.html").decode()
-    for name, value in (("title", escape(title)), ("version", _version()), ("content", content)):
-        text = text.replace("{{" + name + "}}", value)
-    return HTMLResponse(text, status, _NEVER_KEPT)
-
-
-@cache
-def _read(name: str) -> bytes:
-    return (files(pages) / name).read_bytes()
-
-
-@cache
-def _version() -> str:
-    return hashlib.sha256(b"".join(_read(name) for name in sorted(_ASSETS))).hexdigest()[:12]
+    return HTMLResponse(shell.page(title, content), status, _NEVER_KEPT)
