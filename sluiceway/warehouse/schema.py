@@ -118,9 +118,7 @@ def _create_table(
     for column in ("seq", "event_time"):
         connection.execute(sql.SQL("CREATE INDEX ON {} ({})").format(name, sql.Identifier(column)))
     connection.execute("CALL app.isolate(%s::regclass)", (f'silver."{table}"',))
-    connection.execute(
-        sql.SQL("GRANT SELECT ON {} TO sluiceway_reader, sluiceway_modeler, sluiceway_app").format(name)
-    )
+    connection.execute(sql.SQL("GRANT SELECT ON {} TO sluiceway_reader, sluiceway_modeler").format(name))
     connection.execute(sql.SQL("GRANT SELECT, INSERT, UPDATE, DELETE ON {} TO sluiceway_writer").format(name))
     connection.execute(
         sql.SQL("COMMENT ON TABLE {} IS {}").format(name, sql.Literal(spec.description or spec.title))
