@@ -31,6 +31,8 @@ TAGS = [
     {"name": "quality", "description": "Expectation suites and what they found."},
     {"name": "replays", "description": "Deriving silver again from bronze."},
     {"name": "keys", "description": "API keys."},
+    {"name": "service accounts", "description": "Members that are programs, and their keys."},
+    {"name": "links", "description": "Links that show one dashboard without signing in."},
     {"name": "secrets", "description": "With which senders sign their deliveries."},
     {"name": "workspaces", "description": "Workspaces of the caller."},
     {"name": "schemas", "description": "JSON Schemas of the files people write."},

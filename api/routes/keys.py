@@ -1,18 +1,23 @@
-"""API keys: made (the text is shown once), listed without secrets, revoked."""
+"""API keys: made (the text is shown once), listed without secrets, rotated, revoked."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Path, Response
+import sqlalchemy as sa
+from fastapi import APIRouter, Depends, Path, Request, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from api.auditing import note
 from api.deps import Services, catalog, require
+from api.errors import problem_responses
 from api.idempotency import IdempotentRoute
 from api.pagination import CursorParameter, Limit, Page, decode, page
+from sluiceway.audit.actions import Action
 from sluiceway.catalog.limits import LEAST_RATE, MAX_BURST, MAX_RATE, key_limits
 from sluiceway.catalog.service import Catalog
-from sluiceway.identity import keys
+from sluiceway.identity import key_rotation, keys
+from sluiceway.identity import service_accounts as accounts
 from sluiceway.identity.contracts import Caller, KeyInfo
 from sluiceway.identity.errors import InvalidKeyRequest
 from sluiceway.identity.permissions import Permission, Scope
@@ -53,6 +58,24 @@ class NewKey(BaseModel):
     )
 
 
+class Rotation(BaseModel):
+    """For how long the secret until now goes on beside the new one."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"overlap_s": 86400}})
+
+    overlap_s: int = Field(
+        default=int(key_rotation.DEFAULT_OVERLAP.total_seconds()),
+        ge=0,
+        le=int(key_rotation.LONGEST_OVERLAP.total_seconds()),
+        description="Seconds; 0: it is refused at once.",
+    )
+    lost: bool = Field(
+        default=False,
+        description="The secret of the last rotation was lost before anybody used it: replace it, and let the"
+        " one before go on as was said then.",
+    )
+
+
 class Key(BaseModel):
     """An API key without its secret."""
 
@@ -65,7 +88,14 @@ class Key(BaseModel):
     created_at: datetime
     expires_at: datetime | None
     last_used_at: datetime | None
+    last_used_address: str | None
     revoked_at: datetime | None
+    service_account: UUID | None = Field(description="Whose key it is; null: the workspace's.")
+    rotated_at: datetime | None
+    previous_until: datetime | None = Field(
+        description="Until when the secret before the last rotation works; null: it does not."
+    )
+    previous_used_at: datetime | None = Field(description="When that secret was used last.")
     rate: float | None = Field(description="Events a second it may send; null: no limit of its own.")
     burst: int | None = Field(description="Events that may come at once.")
 
@@ -90,7 +120,9 @@ def list_keys(
         found = keys.list_keys(conn, caller.workspace_id, limit=limit + 1, after=after)
         names = {p.id: p.slug for p in Catalog().list(conn, caller.workspace_id)}
     now = services.clock.now()
-    return page(found, limit, lambda k: _key(k, names, now), lambda k: (k.created_at.isoformat(), k.id))
+    return page(
+        found, limit, lambda k: describe_key(k, names, now), lambda k: (k.created_at.isoformat(), k.id)
+    )
 
 
 @router.post("", status_code=201, summary="Make a key")
@@ -107,6 +139,7 @@ def create_key(
         raise InvalidKeyRequest("The key would have expired already.", errors=[problem])
     limits = key_limits(body.rate, body.burst)
     with catalog(services, caller) as conn:
+        caller.check_gives(keys.allowed_by(conn, caller.workspace_id, body.scopes, None))
         ids = {p.slug: p.id for p in Catalog().list(conn, caller.workspace_id) if p.state != "archived"}
         unknown = [
             FieldError(f"pipelines.{i}", f"there is no pipeline {slug!r}")
@@ -128,7 +161,7 @@ def create_key(
         )
         info = keys.get_key(conn, caller.workspace_id, keys.parse_key(text)[0])
     response.headers["Cache-Control"] = "no-store"
-    return CreatedKey(key=text, info=_key(info, {v: k for k, v in ids.items()}, now))
+    return CreatedKey(key=text, info=describe_key(info, {v: k for k, v in ids.items()}, now))
 
 
 @router.get("/{key_id}", summary="One key")
@@ -139,7 +172,60 @@ def get_key(
     with catalog(services, caller) as conn:
         found = keys.get_key(conn, caller.workspace_id, key_id)
         names = {p.id: p.slug for p in Catalog().list(conn, caller.workspace_id)}
-    return _key(found, names, services.clock.now())
+    return describe_key(found, names, services.clock.now())
+
+
+@router.post(
+    "/{key_id}/rotation", status_code=201, summary="Rotate a key", responses=problem_responses((409,))
+)
+def rotate_key(
+    request: Request,
+    services: Services,
+    caller: Annotated[Caller, Depends(require(Permission.KEY_MANAGE))],
+    key_id: KeyId,
+    body: Rotation,
+    response: Response,
+) -> CreatedKey:
+    """A new secret; the one until now works for `overlap_s` more. The text is in this answer alone.
+
+    The key keeps its id, scopes, limits and end. 409 while the secret before an earlier rotation still works.
+    """
+    now = services.clock.now()
+    with catalog(services, caller) as conn:
+        caller.check_gives(_allowed_by_key(conn, caller.workspace_id, key_id))
+        text, info = key_rotation.rotate_key(
+            conn,
+            caller.workspace_id,
+            key_id,
+            now=now,
+            overlap=timedelta(seconds=body.overlap_s),
+            lost=body.lost,
+        )
+        note(
+            request, conn, caller, Action.KEY_ROTATED, target="key", target_id=key_id,
+            detail={"name": info.name, "previous_until": info.previous_expires_at, "lost": body.lost},
+        )  # fmt: skip
+        names = {p.id: p.slug for p in Catalog().list(conn, caller.workspace_id)}
+    response.headers["Cache-Control"] = "no-store"
+    return CreatedKey(key=text, info=describe_key(info, names, now))
+
+
+@router.delete("/{key_id}/rotation", summary="End a rotation's overlap")
+def end_rotation(
+    request: Request,
+    services: Services,
+    caller: Annotated[Caller, Depends(require(Permission.KEY_MANAGE))],
+    key_id: KeyId,
+) -> Key:
+    """Refuse the secret before the last rotation from now on. Doing it again changes nothing."""
+    with catalog(services, caller) as conn:
+        found = key_rotation.end_overlap(conn, caller.workspace_id, key_id)
+        note(
+            request, conn, caller, Action.KEY_OVERLAP_ENDED, target="key", target_id=key_id,
+            detail={"name": found.name},
+        )  # fmt: skip
+        names = {p.id: p.slug for p in Catalog().list(conn, caller.workspace_id)}
+    return describe_key(found, names, services.clock.now())
 
 
 @router.delete("/{key_id}", summary="Revoke a key")
@@ -151,10 +237,20 @@ def revoke_key(
     with catalog(services, caller) as conn:
         found = keys.revoke_key(conn, caller.workspace_id, key_id, at=now)
         names = {p.id: p.slug for p in Catalog().list(conn, caller.workspace_id)}
-    return _key(found, names, now)
+    return describe_key(found, names, now)
 
 
-def _key(info: KeyInfo, names: dict[int, str], now: datetime) -> Key:
+def _allowed_by_key(conn: sa.Connection, workspace_id: int, key_id: str) -> frozenset[Permission]:
+    found = keys.get_key(conn, workspace_id, key_id)
+    roles = None
+    if found.account_id is not None:
+        roles = accounts.get_account(conn, workspace_id, found.account_id).roles
+    return keys.allowed_by(conn, workspace_id, found.scopes, roles)
+
+
+def describe_key(info: KeyInfo, names: dict[int, str], now: datetime) -> Key:
+    """The key as it is answered. `names`: slugs of pipelines by id."""
+    overlapping = info.previous_expires_at is not None and info.previous_expires_at > now
     expired = info.expires_at is not None and info.expires_at <= now
     state = "revoked" if info.revoked_at else "expired" if expired else "active"
     return Key(
@@ -167,7 +263,12 @@ def _key(info: KeyInfo, names: dict[int, str], now: datetime) -> Key:
         created_at=info.created_at,
         expires_at=info.expires_at,
         last_used_at=info.last_used_at,
+        last_used_address=info.last_used_address,
         revoked_at=info.revoked_at,
+        service_account=info.account_id,
+        rotated_at=info.rotated_at,
+        previous_until=info.previous_expires_at if overlapping else None,
+        previous_used_at=info.previous_used_at,
         rate=info.rate_per_s,
         burst=info.burst,
     )

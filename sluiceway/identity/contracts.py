@@ -242,3 +242,9 @@ class Caller:
             held = ", ".join(sorted(self.key.scopes)) or "none"
             raise MissingScope(f"This needs the permission {permission}; the key's scopes are: {held}.")
         raise NotPermitted(f"This needs the permission {permission}; your role here is {self.role}.")
+
+    def check_gives(self, permissions: Iterable[Permission]) -> None:
+        """Raise `NotPermitted` unless all of `permissions` are held: nobody gives a right they do not have."""
+        missing = sorted(set(permissions) - self.permissions)
+        if missing:
+            raise NotPermitted(f"Only who holds a right may give it; you lack: {', '.join(missing)}.")

@@ -22,7 +22,8 @@ import sqlalchemy as sa
 
 from sluiceway.identity.contracts import KeyAccount, KeyCaller, KeyInfo
 from sluiceway.identity.errors import ExpiredKey, InvalidKey, InvalidKeyRequest
-from sluiceway.identity.permissions import Scope, permissions_of_member
+from sluiceway.identity.permissions import Permission, Scope, permissions_of_scopes
+from sluiceway.identity.role_permissions import permissions_of_roles
 from sluiceway.infra.database import set_identity
 from sluiceway.kit.errors import FieldError, NotFound
 
@@ -114,6 +115,19 @@ def create_key(
     return text
 
 
+def allowed_by(
+    conn: sa.Connection, workspace_id: int, scopes: Iterable[Scope | str], account_roles: Iterable[str] | None
+) -> frozenset[Permission]:
+    """What a key of these scopes may do; `account_roles`: of the service account that owns it, if one does.
+
+    Raises `InvalidKeyRequest` for a scope that is unknown.
+    """
+    allowed = permissions_of_scopes(_scopes(scopes))
+    if account_roles is None:
+        return allowed
+    return allowed & permissions_of_roles(conn, workspace_id, account_roles)
+
+
 def new_secret(key_id: str) -> tuple[str, bytes]:
     """A key's text with a fresh secret, and the hash to keep of it."""
     secret = secrets.token_urlsafe(32)
@@ -138,14 +152,7 @@ def with_account(conn: sa.Connection, caller: KeyCaller) -> KeyCaller:
     """
     if caller.account is None:
         return caller
-    granted: Iterable[str] = conn.execute(
-        sa.text(
-            "SELECT DISTINCT p FROM app.roles r, unnest(r.permissions) p"
-            " WHERE r.workspace_id = :workspace AND r.slug = ANY(:roles)"
-        ),
-        {"workspace": caller.workspace_id, "roles": list(caller.account.roles)},
-    ).scalars()
-    allowed = permissions_of_member(caller.account.roles, granted)
+    allowed = permissions_of_roles(conn, caller.workspace_id, caller.account.roles)
     return replace(caller, account=replace(caller.account, permissions=allowed))
 
 
