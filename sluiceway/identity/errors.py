@@ -149,3 +149,91 @@ class ProviderRefused(Unauthenticated):
 class ResetLinkInvalid(NotFound):
     code = "reset_link_invalid"
     title = "The link is not valid any more"
+
+
+class SeatsExceeded(Conflict):
+    """One more member than the workspace's quota of seats allows."""
+
+    code = "seats_exceeded"
+    title = "All seats of the workspace are taken"
+
+
+class InvalidRole(InvalidInput):
+    code = "invalid_role"
+
+
+class RoleExists(Conflict):
+    code = "role_exists"
+    title = "Another role has this name"
+
+
+class RoleInUse(Conflict):
+    code = "role_in_use"
+    title = "Somebody still has this role"
+
+
+class InvalidTeam(InvalidInput):
+    code = "invalid_team"
+
+
+class TeamExists(Conflict):
+    code = "team_exists"
+    title = "Another team has this name"
+
+
+class InvalidMember(InvalidInput):
+    code = "invalid_member"
+
+
+class LastOwner(Conflict):
+    code = "last_owner"
+    title = "Somebody has to own it"
+
+
+class InvalidInvitation(InvalidInput):
+    code = "invalid_invitation"
+
+
+class AlreadyMember(Conflict):
+    code = "already_member"
+    title = "This person is a member already"
+
+
+class InvitationOpen(Conflict):
+    code = "invitation_open"
+    title = "This address is invited already"
+
+
+class InvitationSettled(Conflict):
+    code = "invitation_settled"
+    title = "The invitation was accepted or taken back"
+
+
+class InvitationGone(NotFound):
+    """Unknown, accepted, taken back or too old: which of them is not told."""
+
+    code = "invitation_gone"
+    title = "The invitation is not valid any more"
+
+
+class InvitedSomeoneElse(Forbidden):
+    code = "invited_someone_else"
+    title = "The invitation is for another address"
+
+
+class InvalidWorkspace(InvalidInput):
+    code = "invalid_workspace"
+
+
+class WorkspaceExists(Conflict):
+    code = "workspace_exists"
+    title = "Another workspace has this name"
+
+
+class InvalidPreferences(InvalidInput):
+    code = "invalid_preferences"
+
+
+class PeopleOnly(Forbidden):
+    code = "people_only"
+    title = "Only a person can do this, not a key"

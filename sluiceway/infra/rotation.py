@@ -161,8 +161,8 @@ def finish(database: Database, now: datetime | None = None) -> bool:
         candidates: Sequence[int] = (
             connection.execute(
                 sa.text(
-                    "SELECT version FROM app.encryption_keys WHERE state = 'retiring' AND retired_at <= :before"
-                    " ORDER BY version FOR UPDATE"
+                    "SELECT version FROM app.encryption_keys WHERE state = 'retiring'"
+                    " AND retired_at <= :before ORDER BY version FOR UPDATE"
                 ),
                 {"before": before},
             )

@@ -1,0 +1,1 @@
+"""What a workspace uses and may use: events, bytes and seats, soft and hard limits."""
