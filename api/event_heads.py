@@ -21,10 +21,14 @@ MOST_HEADS = 4096
 MOST_HEADERS = 50
 _PATH = re.compile(rb"/v1/pipelines/([a-z0-9][a-z0-9_-]*)/events")
 _KEY = b"bearer slw_"
-# A request with one of these is not plain: something has to be done about it first.
+# A request with one of these is not plain: something has to be done about it first (`origin`: it is a
+# page's, and its pipeline says which sites may).
 _UNUSUAL = frozenset(
-    {b"transfer-encoding", b"content-encoding", b"expect", b"upgrade", b"te", b"trailer", b"http2-settings"}
-)
+    {
+        b"transfer-encoding", b"content-encoding", b"expect", b"upgrade", b"te", b"trailer",
+        b"http2-settings", b"origin",
+    }
+)  # fmt: skip
 # Nothing that proves who someone is outlives its request.
 _SECRET = frozenset({b"authorization", b"cookie", b"proxy-authorization"})
 

@@ -36,7 +36,8 @@ class MethodNotAllowed(SluicewayError):
 class EventRequest:
     """What a request says before its body; headers that were not sent are empty.
 
-    `raw_path` as sent, `path` unescaped, `query` without its question mark.
+    `raw_path` as sent, `path` unescaped, `query` without its question mark. `asks_for_method`: it is a
+    browser's question whether a page may send.
     """
 
     method: str
@@ -49,6 +50,8 @@ class EventRequest:
     content_type: bytes
     content_encoding: bytes
     content_length: bytes
+    origin: bytes = b""
+    asks_for_method: bool = False
 
     @property
     def has_key(self) -> bool:
@@ -66,7 +69,8 @@ def read_request(scope: Scope) -> EventRequest:
     path: str = scope["path"]
     if not is_event_path(path):
         raise NotFound("There is nothing here.")
-    authorization = content_type = content_encoding = content_length = b""
+    authorization = content_type = content_encoding = content_length = origin = b""
+    asks_for_method = False
     for name, value in scope["headers"]:
         if name == b"authorization":
             authorization = value
@@ -78,6 +82,10 @@ def read_request(scope: Scope) -> EventRequest:
             if not value.isdigit():
                 raise BadRequest("Content-Length is not a number.")
             content_length = value
+        elif name == b"origin":
+            origin = value
+        elif name == b"access-control-request-method":
+            asks_for_method = True
     return EventRequest(
         method=scope["method"],
         path=path,
@@ -89,6 +97,8 @@ def read_request(scope: Scope) -> EventRequest:
         content_type=content_type,
         content_encoding=content_encoding,
         content_length=content_length,
+        origin=origin,
+        asks_for_method=asks_for_method,
     )
 
 
@@ -109,10 +119,13 @@ def kept_headers(
     }
 
 
-async def send_problem(send: Send, error: SluicewayError, request_id: str | None = None) -> None:
+async def send_problem(
+    send: Send, error: SluicewayError, request_id: str | None = None, besides: Headers | None = None
+) -> None:
     found = request_id or uuid7().hex
     body, extra = problem_document(error, request_id=found)
     headers = [(name.lower().encode(), value.encode()) for name, value in extra.items()]
+    headers += besides or []
     headers.append((b"x-request-id", found.encode()))
     if isinstance(error, BodyTimeout):
         headers.append((b"connection", b"close"))

@@ -19,6 +19,7 @@ from typing import TypeVar
 from starlette.types import Receive, Scope, Send
 
 from api.connection_guard import raw_problem
+from api.cross_origin import answer_headers, is_preflight, preflight_reply
 from api.event_bodies import ClientGone, Held, InFlight, Limits, read_body
 from api.event_heads import PlainHead
 from api.event_requests import (
@@ -72,7 +73,7 @@ def event_app(
     Without `intake` there are no rates and no marks but the spool's own.
     """
     lookup = DatabaseLookup(database, clock or SystemClock())
-    access = AccessCache(lookup, senders=lookup.sender)
+    access = AccessCache(lookup, senders=lookup.sender, pages=lookup.page)
     found = limits or Limits(settings.max_body_bytes, settings.max_event_bytes)
     return EventRoute(
         spool, access, settings.node, found, database, intake=intake, public_url=settings.public_url
@@ -122,32 +123,34 @@ class EventRoute:
             yield
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        told: Headers = []  # what a page of another site gets to see of the answer
         try:
-            found = await self._take(scope, receive)
+            found = await self._take(scope, receive, told)
         except SluicewayError as error:
             self.counts[error.code] += 1
-            await send_problem(send, error)
+            await send_problem(send, error, besides=told)
         except ClientGone:
             self.counts["client_gone"] += 1
         except Exception:
             request_id = uuid7().hex
             log.exception("request %s failed", request_id)
             self.counts["internal"] += 1
-            told = SluicewayError(f"Something went wrong; the log has it as request {request_id}.")
-            await send_problem(send, told, request_id)
+            failed = SluicewayError(f"Something went wrong; the log has it as request {request_id}.")
+            await send_problem(send, failed, request_id, told)
         else:
-            await self._answer(send, found)
+            await self._answer(send, found, told)
 
-    async def _answer(self, send: Send, found: "tuple[int, bytes] | Reply") -> None:
+    async def _answer(self, send: Send, found: "tuple[int, bytes] | Reply", told: Headers) -> None:
         if isinstance(found, Reply):
             self.counts["handshake"] += 1
-            await send_answer(send, found.status, found.media_type.encode(), found.body, found.headers)
+            headers = [*found.headers, *told]
+            await send_answer(send, found.status, found.media_type.encode(), found.body, headers)
             return
         events, answer = found
         self.counts["accepted"] += 1
         self.counts["events"] += events
         reach("route.before_answer")
-        await send_answer(send, 202, b"application/json", answer)
+        await send_answer(send, 202, b"application/json", answer, told)
         reach("route.after_answer")
 
     def take_plain(self, head: PlainHead, body: bytes, answer: Callable[[bytes], None]) -> bool:
@@ -209,10 +212,17 @@ class EventRoute:
             events, self._node, position.segment, position.offset,
         )  # fmt: skip
 
-    async def _take(self, scope: Scope, receive: Receive) -> "tuple[int, bytes] | Reply":
-        """Check the request in the order that tells a stranger least, then make its events durable."""
+    async def _take(self, scope: Scope, receive: Receive, told: Headers) -> "tuple[int, bytes] | Reply":
+        """Check the request in the order that tells a stranger least, then make its events durable.
+
+        `told` gets what goes with any answer from here on.
+        """
         asked = read_request(scope)
+        if is_preflight(asked) and (reply := await self._preflight(asked)) is not None:
+            return reply
         admission = await self._admit(asked)
+        if asked.origin:
+            told += answer_headers(asked, admission)
         if admission.verifier is not None:
             reply = admission.verifier.handshake(asked.method, asked.query, asked.headers)
             if reply is not None:
@@ -227,6 +237,14 @@ class EventRoute:
             return await self._accept(asked, admission, receive, held)
         finally:
             held.release()
+
+    async def _preflight(self, asked: EventRequest) -> Reply | None:
+        """A browser asks before it sends a page's key: the address alone says for which pipeline."""
+        try:
+            admission = await self._access.admit_page(workspace_of(asked.query), asked.slug)
+        except MissingKey:
+            return None
+        return preflight_reply(asked, admission)
 
     async def _admit(self, asked: EventRequest) -> Admission:
         """Who sends: by a key of ours, or by the pipeline's own scheme, which looks at the body later."""

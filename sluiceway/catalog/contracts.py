@@ -3,12 +3,13 @@
 Belongs here: the shape and its checks. Not here: reading YAML (`yaml_source`), keeping it (`service`).
 """
 
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from sluiceway.catalog.base import Duration as Duration
@@ -20,6 +21,9 @@ from sluiceway.catalog.limits import LimitsSpec
 from sluiceway.catalog.senders import KeyVerify, VerifySpec
 
 SLUG_PATTERN = r"^[a-z][a-z0-9-]{0,61}[a-z0-9]$"
+_ORIGIN = re.compile(
+    r"https?://([a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*|\[[0-9a-f:.]+\])(:\d{1,5})?"
+)
 COLUMN_PATTERN = r"^[a-z][a-z0-9_]{0,57}$"
 MAX_FIELDS = 200
 IDEMPOTENCY_KEY = "idempotency-key"
@@ -106,6 +110,23 @@ class SourceSpec(Strict):
     verify: VerifySpec | None = Field(
         default=None, description="The sender's own signature; absent: only API keys may send."
     )
+    allowed_origins: list[str] = Field(
+        default=[],
+        max_length=50,
+        description="Sites whose pages may send events from a browser, as `https://shop.example.com`.",
+    )
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _are_origins(cls, origins: list[str]) -> list[str]:
+        found = [origin.lower() for origin in origins]
+        for origin in found:
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError(
+                    f"{origin!r} should be a site like https://shop.example.com: scheme, host and, if need"
+                    " be, port; no path and no wildcard"
+                )
+        return list(dict.fromkeys(found))
 
 
 class QualitySpec(Strict):

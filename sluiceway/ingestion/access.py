@@ -74,7 +74,7 @@ class Admission:
 
     `headers`: names to keep, lower case. `expires_at_s`: Unix time. `verifier`: set where no key was shown;
     nothing of the request may be stored before it has passed. `key_id` is empty then. `limits` are the
-    pipeline's, `key_limits` the key's own if it has any.
+    pipeline's, `key_limits` the key's own if it has any. `origins`: sites whose pages may send (lower case).
     """
 
     workspace_id: int
@@ -86,6 +86,7 @@ class Admission:
     verifier: Verifier | None = None
     limits: LimitsSpec = NO_LIMITS
     key_limits: KeyLimits | None = None
+    origins: frozenset[bytes] = frozenset()
 
 
 class Lookup(Protocol):
@@ -130,24 +131,40 @@ class DatabaseLookup:
 
     def sender(self, workspace: str | None, slug: str) -> Admission:
         """For a request without a key: the pipeline's own scheme and its secrets. See `SenderLookup`."""
-        if not _SLUG.fullmatch(slug):
-            raise _no_key()
         with self._database.transaction(Role.APP) as connection:
-            workspace_id = find_workspace(connection, workspace)
-            if workspace_id is None:
-                raise _no_key()
-            set_identity(connection, workspace_id=workspace_id)
-            try:
-                pipeline = self._catalog.get(connection, workspace_id, slug)
-            except PipelineNotFound:
-                raise _no_key() from None
+            pipeline = self._named(connection, workspace, slug)
             spec = pipeline.spec.source.verify
-            if spec is None or pipeline.state == "archived":
+            if spec is None:
                 raise _no_key()
             found = active_secrets(
-                connection, self._database.envelope, workspace_id, pipeline.id, now=self._clock.now()
+                connection, self._database.envelope, pipeline.workspace_id, pipeline.id, now=self._clock.now()
             )
         return _admission(pipeline, "", float("inf"), make_verifier(spec, found))
+
+    def page(self, workspace: str | None, slug: str) -> Admission:
+        """For a browser that asks whether a page may send: good for its `origins`, and for nothing else.
+
+        Raises `MissingKey` for every pipeline that is not there or names no site.
+        """
+        with self._database.transaction(Role.APP) as connection:
+            pipeline = self._named(connection, workspace, slug)
+        if not pipeline.spec.source.allowed_origins:
+            raise _no_key()
+        return _admission(pipeline, "", float("inf"), None)
+
+    def _named(self, connection: sa.Connection, workspace: str | None, slug: str) -> Pipeline:
+        """The pipeline that a stranger's address names, once the transaction acts for its workspace."""
+        workspace_id = find_workspace(connection, workspace) if _SLUG.fullmatch(slug) else None
+        if workspace_id is None:
+            raise _no_key()
+        set_identity(connection, workspace_id=workspace_id)
+        try:
+            pipeline = self._catalog.get(connection, workspace_id, slug)
+        except PipelineNotFound:
+            raise _no_key() from None
+        if pipeline.state == "archived":
+            raise _no_key()
+        return pipeline
 
     def _admission(self, connection: sa.Connection, caller: KeyCaller, slug: str) -> Admission:
         if not _SLUG.fullmatch(slug):
@@ -175,6 +192,7 @@ def _admission(pipeline: Pipeline, key_id: str, expires_at_s: float, verifier: V
         verifier=verifier,
         # The same object for every pipeline without limits: the event route asks by identity.
         limits=NO_LIMITS if pipeline.spec.limits == NO_LIMITS else pipeline.spec.limits,
+        origins=frozenset(origin.encode() for origin in pipeline.spec.source.allowed_origins),
     )
 
 
@@ -194,7 +212,7 @@ class _Entry:
 Ask = Callable[[], Admission]
 Answer = Admission | SluicewayError
 Name = tuple[bytes, str]
-"""Of an answer: the SHA-256 of an Authorization header, or `sender:` and a workspace; and a pipeline."""
+"""Of an answer: an Authorization header's SHA-256, or `sender:` or `page:` and a workspace; a pipeline."""
 
 
 def access_name(authorization: bytes, slug: str) -> Name:
@@ -214,12 +232,14 @@ class AccessCache:
         lookup: Lookup,
         *,
         senders: SenderLookup | None = None,
+        pages: SenderLookup | None = None,
         check: Callable[[str], object] = parse_key,
         monotonic: Callable[[], float] = time.monotonic,
         time_s: Callable[[], float] = time.time,
     ) -> None:
         self._lookup = lookup
         self._senders = senders
+        self._pages = pages
         self._check = check
         self._monotonic = monotonic
         self._time_s = time_s
@@ -264,11 +284,24 @@ class AccessCache:
         Raises `MissingKey` for a pipeline that is not there, archived or without `source.verify` (a stranger
         is told no more), or `DatabaseAway`.
         """
+        ask = self._named(self._senders, workspace, slug)
+        return await self._admit((_sender(workspace), slug), ask)
+
+    async def admit_page(self, workspace: str | None, slug: str) -> Admission:
+        """As `admit`, for a browser that asks whether a page may send: the answer's `origins` may.
+
+        Raises `MissingKey` for a pipeline that is not there, archived or names no site, or `DatabaseAway`.
+        """
+        ask = self._named(self._pages, workspace, slug)
+        return await self._admit((b"page:" + _sender(workspace), slug), ask)
+
+    @staticmethod
+    def _named(lookup: SenderLookup | None, workspace: str | None, slug: str) -> Ask:
         # What no workspace can be called never reaches the database, which would take some of it for a fault.
         known = workspace is None or _WORKSPACE.fullmatch(workspace)
-        if self._senders is None or not known or not _SLUG.fullmatch(slug):
+        if lookup is None or not known or not _SLUG.fullmatch(slug):
             raise _no_key()
-        return await self._admit((_sender(workspace), slug), partial(self._senders, workspace, slug))
+        return partial(lookup, workspace, slug)
 
     def _fresh(self, name: Name) -> Admission | None:
         entry = self._entries.get(name)
