@@ -45,7 +45,7 @@ CREATE TABLE app.sign_in_policies (
   updated_at timestamptz NOT NULL DEFAULT now(),
   updated_by uuid REFERENCES app.users ON DELETE SET NULL
 );
-COMMENT ON TABLE app.sign_in_policies IS 'What a workspace asks of those who sign in; no row: nothing beyond the installation''s settings.';
+COMMENT ON TABLE app.sign_in_policies IS 'What a workspace asks of those who sign in; no row: nothing beyond the installation''s settings. Personal: who changed it last. Kept: as long as the workspace.';
 COMMENT ON COLUMN app.sign_in_policies.second_factor_for IS 'Slugs of the roles that need a second factor; * is everyone.';
 COMMENT ON COLUMN app.sign_in_policies.idle_minutes IS 'After how long without a request any session ends; null: as the installation says.';
 CALL app.isolate('app.sign_in_policies');
@@ -60,9 +60,10 @@ CREATE TABLE app.totp (
   confirmed_at timestamptz,
   last_step bigint
 );
-COMMENT ON TABLE app.totp IS 'The secret of a person''s authenticator app (RFC 6238).';
+COMMENT ON TABLE app.totp IS 'The secret of a person''s authenticator app (RFC 6238). Personal: the secret, sealed. Kept: until removed or the account is deleted.';
 COMMENT ON COLUMN app.totp.sealed IS
   'AES-256-GCM under a key of its own, which the installation''s key seals (sluiceway.infra.envelope).';
+CALL app.fence_sealed('app.totp', 'sealed');
 COMMENT ON COLUMN app.totp.confirmed_at IS 'When the first code was right; null: not in use yet.';
 COMMENT ON COLUMN app.totp.last_step IS 'Time step (30 s) of the newest code that was taken: no code is taken twice.';
 
@@ -73,7 +74,7 @@ CREATE TABLE app.recovery_codes (
   used_at timestamptz,
   PRIMARY KEY (user_id, code_hash)
 );
-COMMENT ON TABLE app.recovery_codes IS 'SHA-256 of codes with 80 random bits, each good once, for who lost the authenticator app.';
+COMMENT ON TABLE app.recovery_codes IS 'SHA-256 of codes with 79 random bits, each good once, for who lost the authenticator app. Personal: hashes, and when each was used. Kept: until the app is removed or set up anew.';
 
 CREATE TABLE app.passkeys (
   id uuid PRIMARY KEY,
@@ -88,7 +89,7 @@ CREATE TABLE app.passkeys (
   last_used_at timestamptz
 );
 CREATE INDEX passkeys_of_person ON app.passkeys (user_id);
-COMMENT ON TABLE app.passkeys IS 'WebAuthn credentials: public keys, nothing secret.';
+COMMENT ON TABLE app.passkeys IS 'WebAuthn credentials: public keys, nothing secret. Personal: the keys'' names, when each was used. Kept: until removed or the account is deleted.';
 COMMENT ON COLUMN app.passkeys.synced IS 'Whether the authenticator keeps it in an account beside the device.';
 
 CREATE TABLE app.known_devices (
@@ -99,7 +100,7 @@ CREATE TABLE app.known_devices (
   PRIMARY KEY (user_id, device_hash)
 );
 COMMENT ON TABLE app.known_devices IS
-  'SHA-256 of a cookie of each browser the person has signed in with: others'' failed attempts do not hold it up.';
+  'SHA-256 of a cookie of each browser the person has signed in with: others'' failed attempts do not hold it up. Personal: when each was used last. Kept: the newest 20, until the account is deleted.';
 """
 
 PROVIDERS = """
@@ -123,9 +124,10 @@ CREATE TABLE app.identity_providers (
   updated_at timestamptz NOT NULL DEFAULT now(),
   UNIQUE (organization_id, name)
 );
-COMMENT ON TABLE app.identity_providers IS 'OpenID Connect providers of an organization.';
+COMMENT ON TABLE app.identity_providers IS 'OpenID Connect providers of an organization. Personal: none. Kept: until removed.';
 COMMENT ON COLUMN app.identity_providers.sealed IS
   'The client''s secret: AES-256-GCM under a key of its own, which the installation''s key seals; null: a public client.';
+CALL app.fence_sealed('app.identity_providers', 'sealed');
 COMMENT ON COLUMN app.identity_providers.group_roles IS 'Which group of the provider is which role, and where: [{group, workspace_id, role}].';
 COMMENT ON COLUMN app.identity_providers.domains IS 'Domains of the e-mail addresses it may speak for; empty: any.';
 COMMENT ON COLUMN app.identity_providers.default_role IS 'Role of those whom no group places; null: they are not let in.';
@@ -140,10 +142,12 @@ CREATE TABLE app.federated_identities (
   user_id uuid NOT NULL REFERENCES app.users ON DELETE CASCADE,
   created_at timestamptz NOT NULL DEFAULT now(),
   last_used_at timestamptz,
+  admitted_to integer[] NOT NULL DEFAULT '{}',
   PRIMARY KEY (provider_id, subject)
 );
 CREATE INDEX federated_identities_of_person ON app.federated_identities (user_id);
-COMMENT ON TABLE app.federated_identities IS 'Who of a provider is which person here: by its subject, never again by address.';
+COMMENT ON TABLE app.federated_identities IS 'Who of a provider is which person here: by its subject, never again by address. Personal: the subject. Kept: until the provider or the account is deleted.';
+COMMENT ON COLUMN app.federated_identities.admitted_to IS 'Workspaces that the provider''s groups opened: who loses the group loses them.';
 
 ALTER TABLE app.identity_providers ENABLE ROW LEVEL SECURITY;
 CREATE POLICY organization_isolation ON app.identity_providers
@@ -173,13 +177,17 @@ CREATE TABLE app.sign_in_steps (
   kind text NOT NULL,
   user_id uuid REFERENCES app.users ON DELETE CASCADE,
   payload jsonb NOT NULL DEFAULT '{}',
+  sealed bytea,
   created_at timestamptz NOT NULL DEFAULT now(),
   expires_at timestamptz NOT NULL
 );
+CALL app.fence_sealed('app.sign_in_steps', 'sealed');
+COMMENT ON COLUMN app.sign_in_steps.sealed IS
+  'Secret of an authenticator app that is being set up, sealed (sluiceway.infra.envelope); null: of any other kind.';
 CREATE INDEX sign_in_steps_end ON app.sign_in_steps (expires_at);
 CREATE INDEX sign_in_steps_of_person ON app.sign_in_steps (user_id, kind);
 COMMENT ON TABLE app.sign_in_steps IS
-  'What is begun and not done: a password that waits for its second factor, a challenge, a way to a provider, a reset link. SHA-256 of random tokens; minutes, a reset link an hour.';
+  'What is begun and not done: a password that waits for its second factor, a challenge, a way to a provider, a reset link. SHA-256 of random tokens; minutes, a reset link an hour. Personal: who began. Kept: until done or expired.';
 
 CREATE UNLOGGED TABLE app.sign_in_attempts (
   bucket bytea PRIMARY KEY,
@@ -189,29 +197,30 @@ CREATE UNLOGGED TABLE app.sign_in_attempts (
 );
 CREATE INDEX sign_in_attempts_age ON app.sign_in_attempts (last_at);
 COMMENT ON TABLE app.sign_in_attempts IS
-  'Attempts by SHA-256 of what they came from (address, account, device), forgotten after a day.';
+  'Attempts by SHA-256 of what they came from (address, account, device), forgotten after a day. Personal: none that can be read. Kept: a day.';
 ALTER TABLE app.sign_in_steps ENABLE ROW LEVEL SECURITY;
 ALTER TABLE app.sign_in_attempts ENABLE ROW LEVEL SECURITY;
 CREATE POLICY functions_only ON app.sign_in_steps USING (false);
 CREATE POLICY functions_only ON app.sign_in_attempts USING (false);
 
-CREATE FUNCTION app.put_sign_in_step(hash bytea, what text, person uuid, content jsonb, at timestamptz, ends timestamptz)
+CREATE FUNCTION app.put_sign_in_step(hash bytea, what text, person uuid, content jsonb, secret bytea, at timestamptz,
+                                    ends timestamptz)
 RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = app, pg_temp AS $$
   DELETE FROM app.sign_in_steps s WHERE s.expires_at <= at;
-  INSERT INTO app.sign_in_steps (token_hash, kind, user_id, payload, created_at, expires_at)
-    VALUES (hash, what, person, content, at, ends);
+  INSERT INTO app.sign_in_steps (token_hash, kind, user_id, payload, sealed, created_at, expires_at)
+    VALUES (hash, what, person, content, secret, at, ends);
 $$;
 CREATE FUNCTION app.find_sign_in_step(hash bytea, what text, at timestamptz)
-RETURNS TABLE (user_id uuid, payload jsonb, created_at timestamptz)
+RETURNS TABLE (user_id uuid, payload jsonb, sealed bytea, created_at timestamptz)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = app, pg_temp AS $$
-  SELECT s.user_id, s.payload, s.created_at FROM app.sign_in_steps s
+  SELECT s.user_id, s.payload, s.sealed, s.created_at FROM app.sign_in_steps s
   WHERE s.token_hash = hash AND s.kind = what AND s.expires_at > at
 $$;
 CREATE FUNCTION app.take_sign_in_step(hash bytea, what text, at timestamptz)
-RETURNS TABLE (user_id uuid, payload jsonb, created_at timestamptz)
+RETURNS TABLE (user_id uuid, payload jsonb, sealed bytea, created_at timestamptz)
 LANGUAGE sql SECURITY DEFINER SET search_path = app, pg_temp AS $$
   DELETE FROM app.sign_in_steps s WHERE s.token_hash = hash AND s.kind = what AND s.expires_at > at
-  RETURNING s.user_id, s.payload, s.created_at
+  RETURNING s.user_id, s.payload, s.sealed, s.created_at
 $$;
 CREATE FUNCTION app.drop_sign_in_steps(person uuid, what text)
 RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = app, pg_temp AS $$
@@ -341,6 +350,20 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = app, pg_temp AS $$
   FROM app.federated_identities f JOIN app.users u ON u.id = f.user_id
   WHERE f.provider_id = provider AND f.subject = who
 $$;
+CREATE FUNCTION app.forget_federated_identities(provider uuid)
+RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = app, pg_temp AS $$
+  DELETE FROM app.federated_identities f USING app.identity_providers i
+  WHERE f.provider_id = provider AND i.id = provider AND i.organization_id = app.current_organization();
+  DELETE FROM app.sessions s USING app.identity_providers i
+  WHERE s.provider_id = provider AND i.id = provider AND i.organization_id = app.current_organization();
+$$;
+CREATE FUNCTION app.workspace_has_role(workspace integer, wanted text)
+RETURNS boolean LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = app, pg_temp AS $$
+BEGIN
+  RETURN EXISTS (
+    SELECT FROM app.roles r JOIN app.workspaces w ON w.id = r.workspace_id
+    WHERE r.workspace_id = workspace AND r.slug = wanted AND w.organization_id = app.current_organization());
+END $$;
 -- Organizations a person belongs to: a provider may speak for nobody who is also elsewhere.
 CREATE FUNCTION app.organizations_of(person uuid)
 RETURNS SETOF integer LANGUAGE sql STABLE SECURITY DEFINER SET search_path = app, pg_temp AS $$
@@ -356,7 +379,7 @@ BEGIN
       'put_sign_in_step', 'find_sign_in_step', 'take_sign_in_step', 'drop_sign_in_steps', 'begin_attempt',
       'attempt_succeeded', 'see_session', 'sessions_of', 'end_sessions_of', 'end_session_by_hash',
       'set_password', 'password_of', 'find_passkey', 'sign_in_providers', 'find_identity_provider', 'find_federated_identity',
-      'organizations_of', 'current_organization')
+      'organizations_of', 'current_organization', 'forget_federated_identities', 'workspace_has_role')
   LOOP
     EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', found);
     EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO sluiceway_app', found);
@@ -374,7 +397,7 @@ def downgrade() -> None:
     run("""
     DROP FUNCTION app.see_session, app.sessions_of, app.end_sessions_of, app.end_session_by_hash,
       app.find_passkey, app.sign_in_providers, app.find_identity_provider, app.find_federated_identity,
-      app.set_password, app.password_of, app.organizations_of, app.begin_attempt, app.attempt_succeeded, app.put_sign_in_step,
+      app.forget_federated_identities, app.workspace_has_role, app.set_password, app.password_of, app.organizations_of, app.begin_attempt, app.attempt_succeeded, app.put_sign_in_step,
       app.find_sign_in_step, app.take_sign_in_step, app.drop_sign_in_steps;
     ALTER TABLE app.sessions DROP COLUMN id, DROP COLUMN persistent, DROP COLUMN method,
       DROP COLUMN second_factor, DROP COLUMN confirmed_at, DROP COLUMN provider_id;
