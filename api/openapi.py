@@ -35,6 +35,7 @@ TAGS = [
     {"name": "links", "description": "Links that show one dashboard without signing in."},
     {"name": "secrets", "description": "With which senders sign their deliveries."},
     {"name": "workspaces", "description": "Workspaces of the caller."},
+    {"name": "audit", "description": "Who did what: searched, exported, checked."},
     {"name": "schemas", "description": "JSON Schemas of the files people write."},
     {"name": "operations", "description": "Health and metrics, for machines."},
 ]

@@ -8,6 +8,7 @@ import orjson
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from api.auditing import note
 from api.bodies import yaml_source
 from api.deps import Services, catalog, require
 from api.errors import problem_responses
@@ -15,6 +16,7 @@ from api.idempotency import IdempotentRoute
 from api.pagination import CursorParameter, Limit, Page, decode, page
 from api.routes.query import query_service
 from api.services import ApiServices
+from sluiceway.audit.actions import Action
 from sluiceway.dashboards import service
 from sluiceway.dashboards.contracts import Dashboard, DashboardSpec, Position
 from sluiceway.dashboards.errors import InvalidDashboard
@@ -155,13 +157,19 @@ def list_dashboards(
     "", status_code=201, summary="Create a dashboard", openapi_extra=_SPEC_BODY,
     responses=problem_responses((409, 415)),
 )  # fmt: skip
-def create_dashboard(services: Services, caller: MayWrite, body: Body, response: Response) -> Detail:
+def create_dashboard(
+    request: Request, services: Services, caller: MayWrite, body: Body, response: Response
+) -> Detail:
     """From YAML or a JSON spec. `warnings` say what its queries name and is not there."""
     spec = body.spec if body.spec is not None else service.parse(body.source or "")
     with catalog(services, caller) as conn:
         found = service.create_dashboard(
             conn, caller.workspace_id, spec, caller.user_id, source=body.source or ""
         )
+        note(
+            request, conn, caller, Action.DASHBOARD_CREATED, target="dashboard", target_id=found.slug,
+            after={"version": found.version, "spec": service.plain(spec)},
+        )  # fmt: skip
     response.headers["Location"] = f"/v1/dashboards/{found.slug}"
     return _detail(found, response, service.check_queries(spec, _checker(services, caller)))
 
@@ -179,6 +187,7 @@ def get_dashboard(services: Services, caller: MayRead, slug: Slug, response: Res
     responses={201: {"model": AppliedAnswer, "description": "Created"}, **problem_responses((404, 409, 415))},
 )  # fmt: skip
 def apply_dashboard(
+    request: Request,
     services: Services,
     caller: MayWrite,
     slug: Slug,
@@ -199,6 +208,7 @@ def apply_dashboard(
         problem = FieldError("version", "is required (or If-Match): the version that was edited")
         raise InvalidDashboard("The version that was edited is missing.", errors=[problem])
     with catalog(services, caller) as conn:
+        known = service.find_for_change(conn, caller.workspace_id, slug)
         if body.source is not None:
             applied = service.apply_dashboard(
                 conn, caller.workspace_id, body.source, caller.user_id, expected_version=version
@@ -208,6 +218,12 @@ def apply_dashboard(
             assert version is not None
             replaced = service.replace_dashboard(conn, caller.workspace_id, spec, version, caller.user_id)
             outcome, version = "updated", replaced.version
+        if outcome != "unchanged":
+            before, after = service.what_changed(known, spec, version)
+            action = Action.DASHBOARD_CREATED if known is None else Action.DASHBOARD_UPDATED
+            note(
+                request, conn, caller, action, target="dashboard", target_id=slug, before=before, after=after
+            )
     if outcome == "created":
         response.status_code = 201
         response.headers["Location"] = f"/v1/dashboards/{slug}"
@@ -218,6 +234,7 @@ def apply_dashboard(
 
 @router.delete("/{slug}", status_code=204, summary="Delete a dashboard", responses=problem_responses((409,)))
 def delete_dashboard(
+    request: Request,
     services: Services,
     caller: MayWrite,
     slug: Slug,
@@ -227,12 +244,19 @@ def delete_dashboard(
     """With If-Match (or `version`) only that version."""
     expected = version if version is not None else _version(if_match)
     with catalog(services, caller) as conn:
+        known = service.find_for_change(conn, caller.workspace_id, slug)
         service.delete_dashboard(conn, caller.workspace_id, slug, expected)
+        before = None if known is None else {"version": known.version, "spec": service.plain(known.spec)}
+        note(
+            request, conn, caller, Action.DASHBOARD_DELETED, target="dashboard", target_id=slug, before=before
+        )
     return Response(status_code=204)
 
 
 @router.put("/{slug}/layout", summary="Move widgets", responses=problem_responses((409,)))
-def save_layout(services: Services, caller: MayWrite, slug: Slug, body: LayoutBody) -> LayoutAnswer:
+def save_layout(
+    request: Request, services: Services, caller: MayWrite, slug: Slug, body: LayoutBody
+) -> LayoutAnswer:
     """Other browsers hear of it on /v1/live. 409 has the current `layout_version` and `layout`."""
     with catalog(services, caller) as conn:
         version = service.save_layout(
@@ -244,6 +268,10 @@ def save_layout(services: Services, caller: MayWrite, slug: Slug, body: LayoutBo
             client_id=body.client_id,
             by=caller.user_id,
         )
+        note(
+            request, conn, caller, Action.DASHBOARD_MOVED, target="dashboard", target_id=slug,
+            detail={"layout_version": version, "widgets": sorted(body.layout)},
+        )  # fmt: skip
     return LayoutAnswer(layout_version=version)
 
 
@@ -253,10 +281,11 @@ def save_layout(services: Services, caller: MayWrite, slug: Slug, body: LayoutBo
     response_class=Response,
     responses={200: {"content": {"text/yaml": {"schema": {"type": "string"}}}, "description": "The YAML"}},
 )
-def export_dashboard(services: Services, caller: MayRead, slug: Slug) -> Response:
+def export_dashboard(request: Request, services: Services, caller: MayRead, slug: Slug) -> Response:
     """The YAML as applied, comments included, with the widgets where they are now."""
     with catalog(services, caller) as conn:
         source = service.export_dashboard(conn, caller.workspace_id, slug)
+        note(request, conn, caller, Action.EXPORT_MADE, target="dashboard", target_id=slug)
     return Response(source, media_type="text/yaml")
 
 
@@ -277,7 +306,7 @@ def _detail(found: Dashboard, response: Response, warnings: tuple[FieldError, ..
         description=found.description,
         version=found.version,
         layout_version=found.layout_version,
-        spec=found.spec.model_dump(mode="json", by_alias=True, exclude_none=True),
+        spec=service.plain(found.spec),
         layout=found.layout,
         created_at=found.created_at,
         updated_at=found.updated_at,

@@ -2,16 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Response
+import psycopg
+from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from api.auditing import actor_of, note
 from api.deps import Services, catalog, require
 from api.errors import problem_responses
 from api.idempotency import IdempotentRoute
 from api.pagination import CursorParameter, Page, decode, page
+from sluiceway.audit.actions import Action
+from sluiceway.audit.contracts import Entry
+from sluiceway.audit.service import record_raw
+from sluiceway.catalog.contracts import Pipeline
 from sluiceway.identity.contracts import Caller
 from sluiceway.identity.permissions import Permission
 from sluiceway.kit.errors import Unavailable
@@ -145,19 +151,28 @@ def count_dead_letters(
 
 
 @router.post("/retry", summary="Retry dead letters", responses=problem_responses((409,)))
-def retry_many(services: Services, caller: MayResolve, body: Ids) -> Retried:
+def retry_many(request: Request, services: Services, caller: MayResolve, body: Ids) -> Retried:
     """Try those that are open or held again, as received, with today's pipeline and suite.
 
     Ids that are not there, or resolved already, are left out of the counts.
     """
-    return _retry(services, caller, body.ids, {})
+    return _retry(request, services, caller, body.ids, {})
 
 
 @router.post("/discard", summary="Discard dead letters", responses=problem_responses((404, 409)))
-def discard_many(services: Services, caller: MayResolve, body: Ids) -> Discarded:
+def discard_many(request: Request, services: Services, caller: MayResolve, body: Ids) -> Discarded:
     """Set them aside for good; bronze still has them. All or none."""
     with catalog(services, caller) as conn:
-        return Discarded(discarded=service.set_states(conn, caller.workspace_id, body.ids, "discarded"))
+        count = service.set_states(conn, caller.workspace_id, body.ids, "discarded")
+        note(
+            request,
+            conn,
+            caller,
+            Action.DEAD_LETTER_DISCARDED,
+            target="dead_letter",
+            detail={"ids": body.ids},
+        )
+    return Discarded(discarded=count)
 
 
 @router.get("/{letter_id}", summary="One dead letter")
@@ -177,30 +192,42 @@ def get_dead_letter(services: Services, caller: MayRead, letter_id: UUID) -> Dea
         }
     },
 )
-def get_payload(services: Services, caller: MayRead, letter_id: UUID) -> Response:
+def get_payload(request: Request, services: Services, caller: MayRead, letter_id: UUID) -> Response:
     """The event's bytes exactly as they came, as a download."""
-    found = _get(services, caller, letter_id)
+    with catalog(services, caller) as conn:
+        found = service.get_dead_letter(conn, caller.workspace_id, letter_id)
+        note(
+            request, conn, caller, Action.EXPORT_MADE, target="dead_letter", target_id=letter_id,
+            detail={"pipeline": found.pipeline},
+        )  # fmt: skip
     headers = {"Content-Disposition": f'attachment; filename="{found.id}.bin"'}
     return Response(found.payload, media_type="application/octet-stream", headers=headers)
 
 
 @router.post("/{letter_id}/retry", summary="Retry a dead letter", responses=problem_responses((409,)))
 def retry_dead_letter(
-    services: Services, caller: MayResolve, letter_id: UUID, body: Correction | None = None
+    request: Request,
+    services: Services,
+    caller: MayResolve,
+    letter_id: UUID,
+    body: Correction | None = None,
 ) -> DeadLetterOut:
     """Try it again, corrected or as received. If it fails again it stays, with the new reason."""
     found = _get(services, caller, letter_id)
     corrected = body.payload if body is not None else None
     payloads = {} if corrected is None else {found.id: corrected.encode()}
-    _retry(services, caller, [found.id], payloads)
+    _retry(request, services, caller, [found.id], payloads)
     return _out(_get(services, caller, letter_id))
 
 
 @router.post("/{letter_id}/discard", summary="Discard a dead letter", responses=problem_responses((409,)))
-def discard_dead_letter(services: Services, caller: MayResolve, letter_id: UUID) -> DeadLetterOut:
+def discard_dead_letter(
+    request: Request, services: Services, caller: MayResolve, letter_id: UUID
+) -> DeadLetterOut:
     """Set it aside for good; bronze still has it."""
     with catalog(services, caller) as conn:
         service.set_states(conn, caller.workspace_id, [letter_id], "discarded")
+        note(request, conn, caller, Action.DEAD_LETTER_DISCARDED, target="dead_letter", target_id=letter_id)
     return _out(_get(services, caller, letter_id))
 
 
@@ -210,13 +237,28 @@ def _get(services: Services, caller: Caller, letter_id: UUID) -> DeadLetter:
 
 
 def _retry(
-    services: Services, caller: Caller, ids: Sequence[UUID], payloads: Mapping[UUID, bytes]
+    request: Request,
+    services: Services,
+    caller: Caller,
+    ids: Sequence[UUID],
+    payloads: Mapping[UUID, bytes],
 ) -> Retried:
     # Brings polars with it, which no other route needs.
     from sluiceway.loading.retry import retry_dead_letters
 
     if services.gate is None:
         raise Unavailable("This process has no gate to judge events with.")
+    actor = actor_of(request, caller)
+
+    def then(conn: "psycopg.Connection[Any]", pipeline: Pipeline, tried: Mapping[UUID, bool]) -> None:
+        done, failed = [i for i, ok in tried.items() if ok], [i for i, ok in tried.items() if not ok]
+        detail = {
+            "pipeline": pipeline.slug, "loaded": done, "failed": failed,
+            "corrected": sorted(payloads.keys() & tried.keys()),
+        }  # fmt: skip
+        only = str(next(iter(tried))) if len(tried) == 1 else None
+        record_raw(conn, Entry(Action.DEAD_LETTER_RETRIED, actor, "dead_letter", only, detail=detail))
+
     result = retry_dead_letters(
         services.database,
         services.gate(),
@@ -225,6 +267,7 @@ def _retry(
         payloads=payloads,
         clock=services.clock,
         max_event_bytes=services.settings.max_event_bytes,
+        then=then,
     )
     return Retried(
         tried=result.tried, loaded=result.loaded, duplicates=result.duplicates, failed=result.failed

@@ -5,15 +5,18 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Path, Query, Response
+import sqlalchemy as sa
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import BaseModel, Field
 
+from api.auditing import note
 from api.bodies import YAML_BODY, yaml_source
 from api.deps import Services, catalog, require
 from api.errors import problem_responses
 from api.idempotency import IdempotentRoute
 from api.pagination import CursorParameter, Limit, Page, decode, page
-from sluiceway.catalog.contracts import FieldRole, FieldType, Pipeline
+from sluiceway.audit.actions import Action
+from sluiceway.catalog.contracts import Applied, FieldRole, FieldType, Pipeline
 from sluiceway.catalog.errors import InvalidPipeline, PipelineArchived
 from sluiceway.catalog.service import Catalog, State, parse
 from sluiceway.identity.contracts import Caller
@@ -152,6 +155,7 @@ def get_pipeline(
     responses={201: {"model": AppliedPipeline, "description": "Created"}, **problem_responses((409, 415))},
 )
 def apply_pipeline(
+    request: Request,
     services: Services,
     caller: MayWrite,
     pipeline: Slug,
@@ -167,9 +171,18 @@ def apply_pipeline(
     if spec.name != pipeline:
         problem = FieldError("name", f"should be {pipeline!r}, as in the address")
         raise InvalidPipeline(f"The file is about the pipeline {spec.name!r}.", errors=[problem])
+
+    def then(conn: sa.Connection, done: Applied) -> None:
+        if done.outcome != "unchanged":
+            before, after = Catalog().what_changed(conn, caller.workspace_id, done)
+            note(
+                request, conn, caller, Action.PIPELINE_APPLIED, target="pipeline", target_id=done.name,
+                before=before, after=after,
+            )  # fmt: skip
+
     applied = catching_up.apply_pipeline(
         services.database, caller.workspace_id, source, caller.user_id,
-        now=services.clock.now(), flush_s=services.settings.bronze_flush_s,
+        now=services.clock.now(), flush_s=services.settings.bronze_flush_s, then=then,
     )  # fmt: skip
     if applied.outcome == "created":
         response.status_code = 201
@@ -178,9 +191,11 @@ def apply_pipeline(
 
 
 @router.delete("/{pipeline}", summary="Archive a pipeline")
-def archive_pipeline(services: Services, caller: MayWrite, pipeline: Slug) -> PipelineDetail:
+def archive_pipeline(
+    request: Request, services: Services, caller: MayWrite, pipeline: Slug
+) -> PipelineDetail:
     """It takes no more events and leaves the lists; its data stays. Applying it again brings it back."""
-    return _set_state(services, caller, pipeline, "archived")
+    return _set_state(request, services, caller, pipeline, "archived")
 
 
 @router.get("/{pipeline}/versions", summary="Versions of a pipeline")
@@ -201,21 +216,24 @@ def list_versions(
     response_class=Response,
     responses={200: {"content": {"text/yaml": {"schema": {"type": "string"}}}, "description": "The YAML"}},
 )
-def export_pipeline(services: Services, caller: MayRead, pipeline: Slug, version: Version = None) -> Response:
+def export_pipeline(
+    request: Request, services: Services, caller: MayRead, pipeline: Slug, version: Version = None
+) -> Response:
     """The YAML exactly as it was applied, comments included."""
     with catalog(services, caller) as conn:
         source = Catalog().export(conn, caller.workspace_id, pipeline, version)
+        note(request, conn, caller, Action.EXPORT_MADE, target="pipeline", target_id=pipeline)
     return Response(source, media_type="text/yaml")
 
 
 @router.post("/{pipeline}/pause", summary="Pause a pipeline", responses=problem_responses((409,)))
-def pause_pipeline(services: Services, caller: MayWrite, pipeline: Slug) -> PipelineDetail:
+def pause_pipeline(request: Request, services: Services, caller: MayWrite, pipeline: Slug) -> PipelineDetail:
     """Events are still accepted and kept in bronze, but not loaded until the pipeline is resumed."""
-    return _set_state(services, caller, pipeline, "paused")
+    return _set_state(request, services, caller, pipeline, "paused")
 
 
 @router.post("/{pipeline}/resume", summary="Resume a pipeline", responses=problem_responses((409,)))
-def resume_pipeline(services: Services, caller: MayWrite, pipeline: Slug) -> PipelineDetail:
+def resume_pipeline(request: Request, services: Services, caller: MayWrite, pipeline: Slug) -> PipelineDetail:
     """Load new events again, and replay what came meanwhile as soon as all of it is in bronze."""
     with catalog(services, caller) as conn:
         found = Catalog().get(conn, caller.workspace_id, pipeline)
@@ -224,15 +242,28 @@ def resume_pipeline(services: Services, caller: MayWrite, pipeline: Slug) -> Pip
                 conn, found, requested_by=caller.subject, now=services.clock.now(),
                 flush_s=services.settings.bronze_flush_s,
             )  # fmt: skip
-    return _set_state(services, caller, pipeline, "active")
+    return _set_state(request, services, caller, pipeline, "active")
 
 
-def _set_state(services: Services, caller: Caller, slug: str, state: State) -> PipelineDetail:
+_STATES: dict[State, Action] = {
+    "active": Action.PIPELINE_RESUMED,
+    "paused": Action.PIPELINE_PAUSED,
+    "archived": Action.PIPELINE_ARCHIVED,
+}
+
+
+def _set_state(
+    request: Request, services: Services, caller: Caller, slug: str, state: State
+) -> PipelineDetail:
     with catalog(services, caller) as conn:
         found = Catalog().get(conn, caller.workspace_id, slug)
         if found.state == "archived" and state != "archived":
             raise PipelineArchived("Apply the pipeline again to bring it back.")
         if found.state != state:
+            note(
+                request, conn, caller, _STATES[state], target="pipeline", target_id=slug,
+                before={"state": found.state}, after={"state": state},
+            )  # fmt: skip
             found = Catalog().set_state(conn, caller.workspace_id, slug, state)
         return _detail(services, conn, found)
 

@@ -4,13 +4,15 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Path, Query, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import AwareDatetime, BaseModel, Field
 
+from api.auditing import note
 from api.bodies import YAML_BODY, yaml_source
 from api.deps import Services, catalog, require
 from api.errors import problem_responses
 from api.pagination import CursorParameter, Limit, Page, decode, page
+from sluiceway.audit.actions import Action as Audited
 from sluiceway.catalog.service import Catalog
 from sluiceway.identity.contracts import Caller
 from sluiceway.identity.permissions import Permission
@@ -106,10 +108,13 @@ def get_suite(services: Services, caller: MayRead, suite: Name, version: Version
     response_class=Response,
     responses={200: {"content": {"text/yaml": {"schema": {"type": "string"}}}, "description": "The YAML"}},
 )
-def export_suite(services: Services, caller: MayRead, suite: Name, version: Version = None) -> Response:
+def export_suite(
+    request: Request, services: Services, caller: MayRead, suite: Name, version: Version = None
+) -> Response:
     """The YAML exactly as it was applied, comments included."""
     with catalog(services, caller) as conn:
         source = service.export_suite(conn, caller.workspace_id, suite, version)
+        note(request, conn, caller, Audited.EXPORT_MADE, target="suite", target_id=suite)
     return Response(source, media_type="text/yaml")
 
 
@@ -120,6 +125,7 @@ def export_suite(services: Services, caller: MayRead, suite: Name, version: Vers
     responses={201: {"model": AppliedSuite, "description": "Created"}, **problem_responses((415,))},
 )
 def apply_suite(
+    request: Request,
     services: Services,
     caller: MayWrite,
     suite: Name,
@@ -136,6 +142,12 @@ def apply_suite(
         raise InvalidSuite(f"The file is about the suite {spec.name!r}.", errors=[problem])
     with catalog(services, caller) as conn:
         applied = service.apply_suite(conn, caller.workspace_id, source)
+        if applied.outcome != "unchanged":
+            before, after = service.what_changed(conn, caller.workspace_id, applied)
+            note(
+                request, conn, caller, Audited.SUITE_APPLIED, target="suite", target_id=suite,
+                before=before, after=after,
+            )  # fmt: skip
     if applied.outcome == "created":
         response.status_code = 201
         response.headers["Location"] = f"/v1/quality/suites/{applied.name}"

@@ -4,13 +4,15 @@ from datetime import date, datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from api.auditing import note
 from api.deps import Services, catalog, require
 from api.errors import problem_responses
 from api.idempotency import IdempotentRoute
 from api.pagination import CursorParameter, Limit, Page, decode, page
+from sluiceway.audit.actions import Action
 from sluiceway.catalog.service import Catalog
 from sluiceway.identity.contracts import Caller
 from sluiceway.identity.permissions import Permission
@@ -59,6 +61,7 @@ class ReplayOut(BaseModel):
 
 @router.post("", status_code=202, summary="Replay days", responses=problem_responses((404,)))
 def create_replay(
+    request: Request,
     services: Services,
     caller: Annotated[Caller, Depends(require(Permission.REPLAY_RUN))],
     body: ReplayRequest,
@@ -78,6 +81,10 @@ def create_replay(
             requested_by=caller.subject,
             now=services.clock.now(),
         )
+        note(
+            request, conn, caller, Action.REPLAY_REQUESTED, target="replay", target_id=found.id,
+            detail={"pipeline": found.pipeline, "from": found.from_day, "to": found.to_day},
+        )  # fmt: skip
     response.headers["Location"] = f"/v1/replays/{found.id}"
     return _out(found)
 

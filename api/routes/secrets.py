@@ -4,12 +4,14 @@ from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Path, Response
+from fastapi import APIRouter, Depends, Path, Request, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from api.auditing import note, note_read
 from api.deps import Services, catalog, require
 from api.idempotency import IdempotentRoute
 from api.pagination import CursorParameter, Limit, Page, decode, page
+from sluiceway.audit.actions import Action
 from sluiceway.catalog.errors import PipelineArchived
 from sluiceway.catalog.service import Catalog
 from sluiceway.identity.contracts import Caller
@@ -66,20 +68,31 @@ class CreatedSecret(BaseModel):
 
 @router.get("/{pipeline}/secrets", summary="List senders' secrets")
 def list_secrets(
-    services: Services, caller: MayRead, pipeline: Slug, limit: Limit = 50, cursor: CursorParameter = None
+    request: Request,
+    services: Services,
+    caller: MayRead,
+    pipeline: Slug,
+    limit: Limit = 50,
+    cursor: CursorParameter = None,
 ) -> Page[Secret]:
     """Newest first, expired ones included; without their values, which nobody is ever told again."""
     after = decode(cursor, datetime.fromisoformat, UUID)
     with catalog(services, caller) as conn:
         found = Catalog().get(conn, caller.workspace_id, pipeline)
         rows = secrets.list_secrets(conn, found, limit=limit + 1, after=after)
+        note_read(request, conn, caller, Action.SECRET_LISTED, target="pipeline", target_id=found.slug)
     now = services.clock.now()
     return page(rows, limit, lambda s: _secret(s, now), lambda s: (s.created_at.isoformat(), s.id))
 
 
 @router.post("/{pipeline}/secrets", status_code=201, summary="Add a sender's secret")
 def add_secret(
-    services: Services, caller: MayManage, pipeline: Slug, body: NewSecret, response: Response
+    request: Request,
+    services: Services,
+    caller: MayManage,
+    pipeline: Slug,
+    body: NewSecret,
+    response: Response,
 ) -> CreatedSecret:
     """Valid at once, beside those that are there: first add the new one, then change it at the sender, then
     remove the old one (or let it end by `others_expire_at`)."""
@@ -104,6 +117,11 @@ def add_secret(
             others_expire_at=body.others_expire_at,
             created_by=caller.user_id,
         )
+        note(
+            request, conn, caller, Action.SECRET_ADDED, target="secret", target_id=info.id,
+            after={"pipeline": found.slug, "name": info.name, "purpose": info.purpose,
+                   "expires_at": info.expires_at, "others_expire_at": body.others_expire_at},
+        )  # fmt: skip
     response.headers["Cache-Control"] = "no-store"
     return CreatedSecret(value=made, info=_secret(info, now))
 
@@ -114,11 +132,17 @@ def add_secret(
     response_class=Response,
     summary="Remove a sender's secret",
 )
-def remove_secret(services: Services, caller: MayManage, pipeline: Slug, secret_id: UUID) -> None:
+def remove_secret(
+    request: Request, services: Services, caller: MayManage, pipeline: Slug, secret_id: UUID
+) -> None:
     """What is signed with it is refused from now on, everywhere within seconds."""
     with catalog(services, caller) as conn:
         found = Catalog().get(conn, caller.workspace_id, pipeline)
         secrets.remove_secret(conn, found, secret_id)
+        note(
+            request, conn, caller, Action.SECRET_REMOVED, target="secret", target_id=secret_id,
+            before={"pipeline": found.slug},
+        )  # fmt: skip
 
 
 def _secret(info: secrets.SecretInfo, now: datetime) -> Secret:

@@ -6,19 +6,22 @@ Not here: searching and exporting (`reading`), checking the chain (`verification
 
 import hashlib
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from sluiceway.audit.canonical import canonical, changes, texts
 from sluiceway.audit.contracts import Actor, Entry
 
+if TYPE_CHECKING:
+    import psycopg
+
 READ_PAUSE = timedelta(minutes=10)
 """The same person reading the same thing again from the same address is not said again for so long."""
 USE_PAUSE = timedelta(hours=1)
 """The same for a key and an address that it is used from."""
 
-__all__ = ["READ_PAUSE", "USE_PAUSE", "Actor", "Entry", "changes", "record", "record_once"]
+__all__ = ["READ_PAUSE", "USE_PAUSE", "Actor", "Entry", "changes", "record", "record_once", "record_raw"]
 
 
 def record(conn: sa.Connection, entry: Entry) -> None:
@@ -28,6 +31,11 @@ def record(conn: sa.Connection, entry: Entry) -> None:
     recorded; what is rolled back leaves none.
     """
     conn.execute(sa.text("SELECT app.record_audit(:content, :who, :whom)"), _stored(entry))
+
+
+def record_raw(connection: "psycopg.Connection[Any]", entry: Entry) -> None:
+    """`record` for a transaction on a connection of psycopg's own."""
+    connection.execute("SELECT app.record_audit(%(content)s, %(who)s, %(whom)s)", _stored(entry))
 
 
 def record_once(conn: sa.Connection, entry: Entry, pause: timedelta = READ_PAUSE) -> bool:

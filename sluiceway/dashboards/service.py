@@ -11,6 +11,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from pydantic import ValidationError
 
+from sluiceway.audit.service import changes
 from sluiceway.dashboards import repository
 from sluiceway.dashboards.contracts import (
     AppliedDashboard,
@@ -51,6 +52,27 @@ def list_dashboards(connection: sa.Connection, workspace_id: int) -> list[Dashbo
 def get_dashboard(connection: sa.Connection, workspace_id: int, slug: str) -> Dashboard:
     """Raises `DashboardNotFound`."""
     return _dashboard(_row(connection, workspace_id, slug))
+
+
+def find_for_change(connection: sa.Connection, workspace_id: int, slug: str) -> Dashboard | None:
+    """The dashboard as it is until this transaction changes it, or None: nobody else changes it meanwhile."""
+    row = repository.find(connection, workspace_id, slug, lock=True)
+    return None if row is None else _dashboard(row)
+
+
+def what_changed(
+    known: Dashboard | None, spec: DashboardSpec, version: int
+) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+    """Before and after, for the audit log: the versions, and what of the spec differs."""
+    if known is None:
+        return None, {"version": version, "spec": plain(spec)}
+    was, now = changes(plain(known.spec), plain(spec))
+    return {"version": known.version, "spec": was}, {"version": version, "spec": now}
+
+
+def plain(spec: DashboardSpec) -> dict[str, Any]:
+    """The spec as JSON can hold it."""
+    return spec.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
 def apply_dashboard(

@@ -129,7 +129,14 @@ def is_ready(database: Database, workspace_id: int, replay_id: UUID, after: date
 
 
 def apply_pipeline(
-    database: Database, workspace_id: int, source: str, by: UUID | None, *, now: datetime, flush_s: float
+    database: Database,
+    workspace_id: int,
+    source: str,
+    by: UUID | None,
+    *,
+    now: datetime,
+    flush_s: float,
+    then: schema.Then | None = None,
 ) -> Applied:
     """`schema.apply_pipeline`; a paused or archived pipeline that this brings back catches up."""
     spec = parse(source)
@@ -138,7 +145,7 @@ def apply_pipeline(
             known = Catalog().get(conn, workspace_id, spec.name)
         except PipelineNotFound:
             known = None
-    applied = schema.apply_pipeline(database, workspace_id, source, by)
+    applied = schema.apply_pipeline(database, workspace_id, source, by, then=then)
     if known is not None and known.state != "active":
         with database.transaction(Role.APP, workspace_id=workspace_id) as conn:
             fresh = Catalog().get(conn, workspace_id, spec.name)

@@ -4,9 +4,10 @@ A letter that is loaded, or whose event silver has had meanwhile, is done with; 
 and says why. Held rows are let go by this: a person looked at them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from uuid import UUID
 
+from sluiceway.catalog.contracts import Pipeline
 from sluiceway.catalog.service import Catalog
 from sluiceway.infra.clock import Clock, SystemClock
 from sluiceway.infra.database import Database, Role
@@ -24,6 +25,8 @@ from sluiceway.warehouse.letters import Letter
 from sluiceway.warehouse.service import Connection, Judged, Warehouse
 
 _US_PER_S = 1_000_000
+Then = Callable[[Connection, Pipeline, Mapping[UUID, bool]], None]
+"""What else belongs into a pipeline's transaction: told which letters were tried, and which are done."""
 
 
 class DeadLetterBusy(Conflict):
@@ -41,11 +44,13 @@ def retry_dead_letters(
     payloads: Mapping[UUID, bytes] | None = None,
     clock: Clock | None = None,
     max_event_bytes: int = DEFAULT_MAX_EVENT_BYTES,
+    then: Then | None = None,
 ) -> RetryResult:
     """Try the open and held letters among `ids` again, one transaction a pipeline.
 
     `payloads` gives corrected bytes for some of them; what was received stays with the letter. Ids that are
-    not there, or done with, are left out of the counts. Raises `DeadLetterBusy` if another retry interferes.
+    not there, or done with, are left out of the counts.
+    `then` is called in each pipeline's transaction. Raises `DeadLetterBusy` if another retry interferes.
     """
     warehouse = Warehouse(database, gate, clock or SystemClock())
     now = (clock or SystemClock()).now()
@@ -64,7 +69,7 @@ def retry_dead_letters(
                 given = _arrivals(own, payloads or {})
                 arrivals, mapped = map_arrivals(transform, given, now, unsplit=_is_whole)
             batch = PreparedBatch(pipeline, f"retry/{uuid7()}", "retry", arrivals, mapped, timeline=timeline)
-            results.append(_commit(warehouse, connection, batch, own))
+            results.append(_commit(warehouse, connection, batch, own, then))
     return RetryResult(
         tried=sum(r.tried for r in results),
         loaded=sum(r.loaded for r in results),
@@ -89,7 +94,11 @@ def _arrivals(own: Sequence[Letter], payloads: Mapping[UUID, bytes]) -> Arrivals
 
 
 def _commit(
-    warehouse: Warehouse, connection: Connection, batch: PreparedBatch, own: Sequence[Letter]
+    warehouse: Warehouse,
+    connection: Connection,
+    batch: PreparedBatch,
+    own: Sequence[Letter],
+    then: Then | None,
 ) -> RetryResult:
     failed: set[str] = set()
 
@@ -98,6 +107,8 @@ def _commit(
             raise DeadLetterBusy("Some of these dead letters were resolved by someone else just now.")
         failed.update(batch.arrivals.positions[r.index] for r in judged.rejected)
         letters.mark_retried(inner, batch.pipeline.id, [x.position for x in own if x.position not in failed])
+        if then is not None:
+            then(inner, batch.pipeline, {x.id: x.position not in failed for x in own})
 
     committed = warehouse.commit(connection, batch, finish)
     assert committed is not None

@@ -4,19 +4,23 @@ Belongs here: whatever must run as the owner because it makes or drops a relatio
 come from the catalog's patterns and are quoted all the same. Not here: rows (`service`, `repository`).
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
 import psycopg
+import sqlalchemy as sa
 from psycopg import sql
 
 from sluiceway.catalog.contracts import Applied, FieldSpec, FieldType, PipelineSpec
 from sluiceway.catalog.errors import IncompatibleChange
 from sluiceway.catalog.service import Catalog, parse, silver_table_name
 from sluiceway.infra.database import Database, Role
+
+Then = Callable[[sa.Connection, Applied], None]
+"""What else belongs into the transaction that keeps a pipeline's new version."""
 
 SAMPLES = "samples"
 EVENT_KEYS = "event_keys"
@@ -47,16 +51,22 @@ class Partition:
     end: datetime
 
 
-def apply_pipeline(database: Database, workspace_id: int, source: str, by: UUID | None = None) -> Applied:
+def apply_pipeline(
+    database: Database, workspace_id: int, source: str, by: UUID | None = None, *, then: Then | None = None
+) -> Applied:
     """Make or extend the pipeline's silver table, then keep the document as its next version.
 
     The table comes first and adding to it is harmless: a failure between the two loses nothing, and
-    applying again goes on. Raises `InvalidPipeline`, `IncompatibleChange`.
+    applying again goes on. `then` is called in the transaction that keeps it.
+    Raises `InvalidPipeline`, `IncompatibleChange`.
     """
     spec = parse(source)
     ensure_table(database, silver_table_name(workspace_id, spec.name), spec)
     with database.transaction(Role.APP, workspace_id=workspace_id) as connection:
-        return Catalog().save(connection, workspace_id, source, by)
+        applied = Catalog().save(connection, workspace_id, source, by)
+        if then is not None:
+            then(connection, applied)
+    return applied
 
 
 def ensure_table(database: Database, table: str, spec: PipelineSpec) -> None:

@@ -14,7 +14,7 @@ from sluiceway.identity.permissions import MemberRole, Permission, permissions_o
 OPEN = {"create_session", "healthz", "readyz", "metrics"}
 VALUES = {
     "pipeline": "orders", "key_id": "abcdefghijkm", "batch_id": "1", "suite": "orders", "slug": "board",
-    "replay_id": "0198c0de-0000-7000-8000-000000000001", "kind": "pipeline", "model": "m",
+    "replay_id": "0198c0de-0000-7000-8000-000000000001", "kind": "pipeline", "model": "m", "seq": "1",
 }  # fmt: skip
 UUID = "0198c0de-0000-7000-8000-000000000001"
 
