@@ -59,6 +59,12 @@ class Action(StrEnum):
     SPOOL_DRAINED = "spool.drained"
     EXPORT_MADE = "export.made"
 
+    USAGE_READ = "usage.read"
+    QUOTA_CHANGED = "quota.changed"
+    QUOTA_REACHED = "quota.reached"
+    PERSON_EXPORTED = "person.exported"
+    SECRETS_ROTATED = "secrets.rotated"
+
     AUDIT_READ = "audit.read"
     AUDIT_VERIFIED = "audit.verified"
     AUDIT_DROPPED = "audit.dropped"

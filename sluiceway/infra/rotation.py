@@ -50,6 +50,10 @@ SEALED: tuple[SealedColumn, ...] = (
         ("id",),
         "'pipeline-secret:' || workspace_id || ':' || pipeline_id || ':' || id",
     ),
+    SealedColumn("app.totp", "sealed", ("user_id",), "'totp:' || user_id"),
+    SealedColumn("app.sign_in_steps", "sealed", ("token_hash",), "'totp:' || user_id"),
+    SealedColumn("app.identity_providers", "sealed", ("id",), "'identity-provider:' || id"),
+    SealedColumn("app.mails", "sealed", ("id",), "'mail/' || workspace_id || '/' || id"),
     SealedColumn(
         "app.idempotency_keys",
         "answer",

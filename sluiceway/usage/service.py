@@ -58,7 +58,8 @@ def usage(conn: sa.Connection, workspace_id: int, now: datetime, month: date | N
     """What the workspace used in `month` (any day of it; default: the running one) and may use."""
     first = month.replace(day=1) if month is not None else month_of(now)
     names = {"workspace": workspace_id, "month": first, "own": OWN_PIPELINE, "first": FIRST_WORKSPACE}
-    pipelines = tuple(PipelineUsage(r.slug, r.events, r.bytes, r.stored) for r in conn.execute(_PIPELINES, names))
+    rows = conn.execute(_PIPELINES, names)
+    pipelines = tuple(PipelineUsage(r.slug, r.events, r.bytes, r.stored) for r in rows)
     days = tuple(DayUsage(r.day, r.events, r.bytes) for r in conn.execute(_DAYS, names))
     measured: datetime | None = conn.execute(_MEASURED, {"workspace": workspace_id}).scalar()
     used = {
