@@ -208,9 +208,9 @@ def _unprivileged_account() -> pwd.struct_passwd:
         try:
             return pwd.getpwnam(_ACCOUNT)
         except KeyError:
-            if attempt == 0 and shutil.which("useradd"):
+            if attempt == 0 and (useradd := shutil.which("useradd")):
                 subprocess.run(
-                    ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", _ACCOUNT],
+                    [useradd, "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", _ACCOUNT],
                     capture_output=True, check=False,
                 )  # fmt: skip
     return pwd.getpwnam("nobody")
