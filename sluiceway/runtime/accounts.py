@@ -10,12 +10,16 @@ from pathlib import Path
 import orjson
 import sqlalchemy as sa
 
+from sluiceway.audit.actions import Action
+from sluiceway.audit.contracts import Entry
+from sluiceway.audit.service import record
 from sluiceway.catalog.service import Catalog
-from sluiceway.identity.keys import authenticate, create_key
+from sluiceway.identity.keys import authenticate, create_key, parse_key
 from sluiceway.identity.service import create_user, find_user
 from sluiceway.infra.clock import SystemClock
 from sluiceway.infra.database import Database, Role
 from sluiceway.kit.errors import Unauthenticated
+from sluiceway.runtime.auditing import PLATFORM
 
 DEMO_EMAIL = "demo@sluiceway.local"
 ADMIN_EMAIL = "admin@sluiceway.local"
@@ -37,7 +41,9 @@ def ensure_first_user(database: Database, home: Path, *, demo: bool) -> tuple[st
         if not demo and connection.execute(sa.text("SELECT 1 FROM app.users LIMIT 1")).first():
             return next(iter(known.items()), None)
         password = "-".join("".join(secrets.choice(_WORDS) for _ in range(5)) for _ in range(3))
-        create_user(connection, email, "Demo" if demo else "Administrator", password, "owner")
+        made = create_user(connection, email, "Demo" if demo else "Administrator", password, "owner")
+        after = {"email": email, "role": "owner"}
+        record(connection, Entry(Action.PERSON_CREATED, PLATFORM, "user", str(made.id), after=after))
         write_private(path, orjson.dumps(known | {email: password}))
     return email, password
 
@@ -58,6 +64,8 @@ def ensure_key(database: Database, path: Path, name: str, pipelines: list[str]) 
                 return text
         ids = [p.id for p in Catalog().list(connection, 1) if p.slug in pipelines]
         text = create_key(connection, 1, name, ["ingest"], pipeline_ids=ids)
+        after = {"name": name, "scopes": ["ingest"], "pipelines": pipelines}
+        record(connection, Entry(Action.KEY_CREATED, PLATFORM, "key", parse_key(text)[0], after=after))
     write_private(path, text.encode())
     return text
 

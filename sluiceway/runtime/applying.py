@@ -5,12 +5,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+import sqlalchemy as sa
 import yaml
 
+from sluiceway.audit.actions import Action
+from sluiceway.audit.contracts import Actor, Entry
+from sluiceway.audit.service import record
 from sluiceway.catalog.contracts import Applied
 from sluiceway.infra.clock import SystemClock
 from sluiceway.infra.database import Database, Role
 from sluiceway.kit.errors import FieldError, InvalidInput
+from sluiceway.runtime.auditing import PLATFORM
 
 if TYPE_CHECKING:
     from sluiceway.quality.service import SuiteChecker
@@ -54,41 +59,79 @@ def apply_source(
     *,
     by: UUID | None = None,
     check: "SuiteChecker | None" = None,
+    actor: Actor = PLATFORM,
 ) -> Applied:
     """Apply one document in a transaction of its own. `check` is the quality engine's view of a suite.
 
+    `actor`: who the audit log says it was; what changes nothing is not told.
+
     Raises the slice's own error with field and line of each problem.
     """
-    return _APPLIERS[kind_of(source)](database, workspace_id, source, by, check)
+    return _APPLIERS[kind_of(source)](database, workspace_id, source, by, check, actor)
 
 
 def _apply_pipeline(
-    database: Database, workspace_id: int, source: str, by: UUID | None, _check: "SuiteChecker | None"
+    database: Database,
+    workspace_id: int,
+    source: str,
+    by: UUID | None,
+    _check: "SuiteChecker | None",
+    actor: Actor,
 ) -> Applied:
+    from sluiceway.catalog.service import Catalog
     from sluiceway.loading.catching_up import apply_pipeline
 
-    return apply_pipeline(database, workspace_id, source, by, now=SystemClock().now(), flush_s=0.0)
+    def then(connection: sa.Connection, applied: Applied) -> None:
+        if applied.outcome != "unchanged":
+            before, after = Catalog().what_changed(connection, workspace_id, applied)
+            entry = Entry(Action.PIPELINE_APPLIED, actor, "pipeline", applied.name, before, after)
+            record(connection, entry)
+
+    now = SystemClock().now()
+    return apply_pipeline(database, workspace_id, source, by, now=now, flush_s=0.0, then=then)
 
 
 def _apply_suite(
-    database: Database, workspace_id: int, source: str, _by: UUID | None, check: "SuiteChecker | None"
+    database: Database,
+    workspace_id: int,
+    source: str,
+    _by: UUID | None,
+    check: "SuiteChecker | None",
+    actor: Actor,
 ) -> Applied:
-    from sluiceway.quality.service import apply_suite
+    from sluiceway.quality.service import apply_suite, what_changed
 
     with database.transaction(Role.APP, workspace_id=workspace_id) as connection:
-        return apply_suite(connection, workspace_id, source, check)
+        applied = apply_suite(connection, workspace_id, source, check)
+        if applied.outcome != "unchanged":
+            before, after = what_changed(connection, workspace_id, applied)
+            entry = Entry(Action.SUITE_APPLIED, actor, "suite", applied.name, before, after)
+            record(connection, entry)
+    return applied
 
 
 def _apply_dashboard(
-    database: Database, workspace_id: int, source: str, by: UUID | None, _check: "SuiteChecker | None"
+    database: Database,
+    workspace_id: int,
+    source: str,
+    by: UUID | None,
+    _check: "SuiteChecker | None",
+    actor: Actor,
 ) -> Applied:
-    from sluiceway.dashboards.service import apply_dashboard
+    from sluiceway.dashboards import service
 
+    spec = service.parse(source)
     with database.transaction(Role.APP, workspace_id=workspace_id) as connection:
-        return apply_dashboard(connection, workspace_id, source, by)
+        known = service.find_for_change(connection, workspace_id, spec.name)
+        applied = service.apply_dashboard(connection, workspace_id, source, by)
+        if applied.outcome != "unchanged":
+            action = Action.DASHBOARD_CREATED if known is None else Action.DASHBOARD_UPDATED
+            before, after = service.what_changed(known, spec, applied.version)
+            record(connection, Entry(action, actor, "dashboard", spec.name, before, after))
+    return applied
 
 
-_Applier = Callable[[Database, int, str, UUID | None, "SuiteChecker | None"], Applied]
+_Applier = Callable[[Database, int, str, UUID | None, "SuiteChecker | None", Actor], Applied]
 _APPLIERS: dict[str, _Applier] = {
     "Pipeline": _apply_pipeline,
     "Suite": _apply_suite,

@@ -7,9 +7,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from sluiceway.audit.actions import Action
 from sluiceway.infra.database import Database, Role
 from sluiceway.kit.errors import InvalidInput, SluicewayError
 from sluiceway.runtime.applying import ORDER, apply_source, kind_of
+from sluiceway.runtime.auditing import note_command, operator
 
 Echo = Callable[[str], None]
 KINDS = ("pipeline", "suite", "dashboard")
@@ -38,7 +40,7 @@ def apply_files(database: Database, files: Sequence[Path], echo: Echo) -> bool:
             _complain(path, error)
     for _, path, source in sorted(sources, key=lambda item: item[0]):
         try:
-            applied = apply_source(database, 1, source, check=_suite_check(source))
+            applied = apply_source(database, 1, source, check=_suite_check(source), actor=operator())
         except SluicewayError as error:
             failed = True
             _complain(path, error)
@@ -84,6 +86,8 @@ def export_documents(
     with database.transaction(Role.APP, workspace_id=1) as connection:
         wanted = list(names) or _names(connection, kind)
         documents = {name: _export(connection, kind, name) for name in wanted}
+        for name in documents:
+            note_command(connection, Action.EXPORT_MADE, target=kind, target_id=name)
     if into is None:
         echo(
             "---\n".join(text if text.endswith("\n") else text + "\n" for text in documents.values()).rstrip(

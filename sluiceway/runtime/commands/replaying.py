@@ -16,16 +16,20 @@ def replay_days(
 
     Raises `PipelineNotFound`, or `InvalidInput` if the days are the wrong way round.
     """
+    from sluiceway.audit.actions import Action
     from sluiceway.catalog.service import Catalog
     from sluiceway.infra.database import Role
     from sluiceway.lake.service import Lake
     from sluiceway.loading.replay import replay_day
+    from sluiceway.runtime.auditing import note_command
     from sluiceway.runtime.container import make_gate
 
     if last < first:
         raise InvalidInput(f"--to ({last}) lies before --from ({first}).")
     with database.transaction(Role.WRITER, workspace_id=1) as connection:
         pipeline = Catalog().get(connection, 1, slug)
+        detail = {"pipeline": slug, "from": first, "to": last}
+        note_command(connection, Action.REPLAY_REQUESTED, target="pipeline", target_id=slug, detail=detail)
     lake, gate = Lake(settings), make_gate(database)
     day = first
     with telemetry.configured(settings, "cli"):

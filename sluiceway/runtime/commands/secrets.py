@@ -35,10 +35,12 @@ def add(
     ] = None,
 ) -> None:
     """Add a secret. It is asked for, or read from standard input: never an argument that others can see."""
+    from sluiceway.audit.actions import Action
     from sluiceway.catalog.service import Catalog
     from sluiceway.infra.database import Role
     from sluiceway.infra.settings import load_settings
     from sluiceway.ingestion.senders.secrets import add_secret, generate_secret
+    from sluiceway.runtime.auditing import note_command
     from sluiceway.runtime.sessions import command_database
 
     if purpose not in ("signature", "challenge"):
@@ -65,6 +67,11 @@ def add(
             if others_end_in_hours is None
             else now + timedelta(hours=others_end_in_hours),
         )
+        note_command(
+            connection, Action.SECRET_ADDED, target="secret", target_id=info.id,
+            after={"pipeline": found.slug, "name": info.name, "purpose": info.purpose,
+                   "expires_at": info.expires_at},
+        )  # fmt: skip
     typer.echo(value if generate else f"{info.id} is added.")
 
 
@@ -96,17 +103,24 @@ def remove(
     pipeline: PipelineOption,
 ) -> None:
     """Remove a secret: what is signed with it is refused from now on."""
+    from sluiceway.audit.actions import Action
     from sluiceway.catalog.service import Catalog
     from sluiceway.infra.database import Role
     from sluiceway.infra.settings import load_settings
     from sluiceway.ingestion.senders.secrets import remove_secret
+    from sluiceway.runtime.auditing import note_command
     from sluiceway.runtime.sessions import command_database
 
     with (
         command_database(load_settings()) as database,
         database.transaction(Role.APP, workspace_id=1) as connection,
     ):
-        remove_secret(connection, Catalog().get(connection, 1, pipeline), secret_id)
+        found = Catalog().get(connection, 1, pipeline)
+        remove_secret(connection, found, secret_id)
+        note_command(
+            connection, Action.SECRET_REMOVED, target="secret", target_id=secret_id,
+            before={"pipeline": found.slug},
+        )  # fmt: skip
     typer.echo(f"{secret_id} is removed.")
 
 
