@@ -164,7 +164,7 @@ class EventRoute:
             return False
         size = len(body)
         pipeline_id = admission.pipeline_id
-        if self._closed_to(pipeline_id) is not None or not self._in_flight.has_room(pipeline_id, size):
+        if self._closed_to(admission) is not None or not self._in_flight.has_room(pipeline_id, size):
             return False
         most_bytes, most_event_bytes, most_events = self._most(admission)
         if size > most_bytes:
@@ -173,26 +173,31 @@ class EventRoute:
             form, events = inspect(body, ndjson=head.ndjson, max_event_bytes=most_event_bytes)
             if events == 0 or events > most_events:
                 return False
-            if self._intake is not None and not self._intake.rates.take_now(admission, events, size):
+            if self._intake is not None and not self._intake.take_now(admission, events, size):
                 return False
+        except SluicewayError:
+            return False
+        try:
             self._spool.submit(
                 workspace_id=admission.workspace_id,
                 pipeline_id=pipeline_id,
                 form=form,
                 events=events,
                 body=body,
-                done=partial(self._plain_done, answer, pipeline_id, size, events),
+                done=partial(self._plain_done, answer, admission, size, events),
                 headers=kept_headers(head.headers, admission, form) if admission.headers else None,
             )
         except SluicewayError:
+            self._settle(admission, events, size, accepted=False)
             return False
         self._in_flight.hold(pipeline_id, size)
         return True
 
     def _plain_done(
-        self, answer: Callable[[bytes], None], pipeline_id: int, size: int, events: int, outcome: Outcome
+        self, answer: Callable[[bytes], None], admission: Admission, size: int, events: int, outcome: Outcome
     ) -> None:
-        self._in_flight.let_go(pipeline_id, size)
+        self._in_flight.let_go(admission.pipeline_id, size)
+        self._settle(admission, events, size, accepted=isinstance(outcome, Position))
         if isinstance(outcome, Position):
             self.counts["accepted"] += 1
             self.counts["events"] += events
@@ -229,7 +234,7 @@ class EventRoute:
                 return reply
         if asked.method != "POST":
             raise MethodNotAllowed
-        refusal = self._refusal(admission.pipeline_id)
+        refusal = self._refusal(admission)
         if refusal is not None:
             raise refusal.with_traceback(None)
         held = Held(self._in_flight, admission.pipeline_id)
@@ -289,7 +294,7 @@ class EventRoute:
                 extra={"limit_events": most_events},
             )
         if self._intake is not None:
-            waiting = self._intake.rates.take(admission, events, len(body))
+            waiting = self._intake.take(admission, events, len(body))
             if waiting is not None:
                 await waiting
         position = await self._append(admission, form, events, body, asked.headers)
@@ -313,6 +318,7 @@ class EventRoute:
     async def _append(
         self, admission: Admission, form: Form, events: int, body: bytes, headers: Headers
     ) -> Position:
+        accepted = True  # also where the sender leaves meanwhile: then the disk has it all the same
         try:
             return await self._spool.append(
                 workspace_id=admission.workspace_id,
@@ -325,19 +331,27 @@ class EventRoute:
         except Unavailable as error:
             if self._intake is not None:
                 self._intake.high_water.note(admission.pipeline_id, error)
+            accepted = False
             raise
+        finally:
+            self._settle(admission, events, len(body), accepted=accepted)
 
-    def _refusal(self, pipeline_id: int) -> SluicewayError | None:
+    def _settle(self, admission: Admission, events: int, size: int, *, accepted: bool) -> None:
+        """What a request used of the workspace's quota is known."""
+        if self._intake is not None:
+            self._intake.settle(admission, events, size, accepted=accepted)
+
+    def _refusal(self, admission: Admission) -> SluicewayError | None:
         """Why nothing is taken for this pipeline just now; counted."""
         if self._intake is None:
             return self._spool.refusal
-        return self._intake.high_water.refusal(pipeline_id)
+        return self._intake.refusal(admission)
 
-    def _closed_to(self, pipeline_id: int) -> SluicewayError | None:
+    def _closed_to(self, admission: Admission) -> SluicewayError | None:
         """The same for a look ahead, not counted."""
         if self._intake is None:
             return self._spool.refusal
-        return self._intake.high_water.look(pipeline_id)
+        return self._intake.look(admission)
 
     def _most(self, admission: Admission) -> tuple[int, int, float]:
         """Bytes of a body and of an event, and events of a request: the platform's and the pipeline's own."""
