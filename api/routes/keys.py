@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from fastapi import APIRouter, Depends, Path, Request, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from api.auditing import note
+from api.auditing import note, note_read
 from api.deps import Services, catalog, require
 from api.errors import problem_responses
 from api.idempotency import IdempotentRoute
@@ -109,6 +109,7 @@ class CreatedKey(BaseModel):
 
 @router.get("", summary="List keys")
 def list_keys(
+    request: Request,
     services: Services,
     caller: Annotated[Caller, Depends(require(Permission.KEY_READ))],
     limit: Limit = 50,
@@ -118,6 +119,7 @@ def list_keys(
     after = decode(cursor, datetime.fromisoformat, str)
     with catalog(services, caller) as conn:
         found = keys.list_keys(conn, caller.workspace_id, limit=limit + 1, after=after)
+        note_read(request, conn, caller, Action.KEY_LISTED, target="key")
         names = {p.id: p.slug for p in Catalog().list(conn, caller.workspace_id)}
     now = services.clock.now()
     return page(
@@ -127,6 +129,7 @@ def list_keys(
 
 @router.post("", status_code=201, summary="Make a key")
 def create_key(
+    request: Request,
     services: Services,
     caller: Annotated[Caller, Depends(require(Permission.KEY_MANAGE))],
     body: NewKey,
@@ -160,17 +163,26 @@ def create_key(
             burst=limits.burst if limits else None,
         )
         info = keys.get_key(conn, caller.workspace_id, keys.parse_key(text)[0])
+        note(
+            request, conn, caller, Action.KEY_CREATED, target="key", target_id=info.id,
+            after={"name": info.name, "scopes": info.scopes, "pipelines": body.pipelines,
+                   "expires_at": info.expires_at, "rate": info.rate_per_s, "burst": info.burst},
+        )  # fmt: skip
     response.headers["Cache-Control"] = "no-store"
     return CreatedKey(key=text, info=describe_key(info, {v: k for k, v in ids.items()}, now))
 
 
 @router.get("/{key_id}", summary="One key")
 def get_key(
-    services: Services, caller: Annotated[Caller, Depends(require(Permission.KEY_READ))], key_id: KeyId
+    request: Request,
+    services: Services,
+    caller: Annotated[Caller, Depends(require(Permission.KEY_READ))],
+    key_id: KeyId,
 ) -> Key:
     """A key without its secret."""
     with catalog(services, caller) as conn:
         found = keys.get_key(conn, caller.workspace_id, key_id)
+        note_read(request, conn, caller, Action.KEY_LISTED, target="key", target_id=key_id)
         names = {p.id: p.slug for p in Catalog().list(conn, caller.workspace_id)}
     return describe_key(found, names, services.clock.now())
 
@@ -230,12 +242,20 @@ def end_rotation(
 
 @router.delete("/{key_id}", summary="Revoke a key")
 def revoke_key(
-    services: Services, caller: Annotated[Caller, Depends(require(Permission.KEY_MANAGE))], key_id: KeyId
+    request: Request,
+    services: Services,
+    caller: Annotated[Caller, Depends(require(Permission.KEY_MANAGE))],
+    key_id: KeyId,
 ) -> Key:
     """Refused from now on, everywhere within seconds. Revoking again changes nothing."""
     now = services.clock.now()
     with catalog(services, caller) as conn:
         found = keys.revoke_key(conn, caller.workspace_id, key_id, at=now)
+        if found.revoked_at == now:
+            note(
+                request, conn, caller, Action.KEY_REVOKED, target="key", target_id=key_id,
+                before={"state": "active"}, after={"state": "revoked"}, detail={"name": found.name},
+            )  # fmt: skip
         names = {p.id: p.slug for p in Catalog().list(conn, caller.workspace_id)}
     return describe_key(found, names, now)
 
