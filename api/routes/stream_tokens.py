@@ -3,11 +3,13 @@
 from datetime import datetime, timedelta
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 
+from api.auditing import note_read
 from api.deps import Services, catalog, require
 from api.idempotency import IdempotentRoute
+from sluiceway.audit.actions import Action
 from sluiceway.catalog.service import Catalog
 from sluiceway.identity.contracts import Caller
 from sluiceway.identity.permissions import Permission
@@ -37,15 +39,24 @@ class IssuedToken(BaseModel):
 
 
 @router.post("", status_code=201, summary="Make a stream token")
-def create_stream_token(services: Services, caller: MayRead, wanted: TokenRequest) -> IssuedToken:
+def create_stream_token(
+    request: Request, services: Services, caller: MayRead, wanted: TokenRequest
+) -> IssuedToken:
     """Give it to `EventSource` as `?token=`. It allows following alone and ends no later than the caller."""
-    if wanted.pipelines is not None:
-        with catalog(services, caller) as conn:
+    with catalog(services, caller) as conn:
+        if wanted.pipelines is not None:
             known = {p.slug for p in Catalog().list(conn, caller.workspace_id)}
-        unknown = [i for i, slug in enumerate(wanted.pipelines) if slug not in known]
-        if unknown:
-            errors = [FieldError(f"pipelines.{i}", "is not a pipeline of this workspace") for i in unknown]
-            raise InvalidTokenRequest("A pipeline that was named is not there.", errors=errors)
+            unknown = [i for i, slug in enumerate(wanted.pipelines) if slug not in known]
+            if unknown:
+                errors = [
+                    FieldError(f"pipelines.{i}", "is not a pipeline of this workspace") for i in unknown
+                ]
+                raise InvalidTokenRequest("A pipeline that was named is not there.", errors=errors)
+        # Browsers ask for one every few minutes.
+        note_read(
+            request, conn, caller, Action.STREAM_TOKEN_ISSUED, target="stream_token",
+            detail={"pipelines": wanted.pipelines, "ttl_s": wanted.ttl_s},
+        )  # fmt: skip
     expires_at = services.clock.now() + timedelta(seconds=wanted.ttl_s)
     if caller.expires_at is not None:
         expires_at = min(expires_at, caller.expires_at)

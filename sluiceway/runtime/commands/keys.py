@@ -27,11 +27,13 @@ def create(
     ] = None,
 ) -> None:
     """Make a key and print it, and nothing else. It cannot be shown again."""
+    from sluiceway.audit.actions import Action
     from sluiceway.catalog.limits import key_limits
     from sluiceway.catalog.service import Catalog
-    from sluiceway.identity.keys import create_key
+    from sluiceway.identity.keys import create_key, parse_key
     from sluiceway.infra.database import Role
     from sluiceway.infra.settings import load_settings
+    from sluiceway.runtime.auditing import note_command
     from sluiceway.runtime.sessions import command_database
 
     limits = key_limits(rate, burst)
@@ -52,6 +54,10 @@ def create(
             rate_per_s=limits.events_per_s if limits else None,
             burst=limits.burst if limits else None,
         )
+        note_command(
+            connection, Action.KEY_CREATED, target="key", target_id=parse_key(text)[0],
+            after={"name": label, "scopes": scopes, "pipelines": pipelines, "expires_at": expires},
+        )  # fmt: skip
     typer.echo(text)
 
 
@@ -89,14 +95,18 @@ def list_() -> None:
 @app.command()
 def revoke(key_id: Annotated[str, typer.Argument(help="The key's id, as `key list` shows it.")]) -> None:
     """Revoke a key at once."""
+    from sluiceway.audit.actions import Action
     from sluiceway.identity.keys import revoke_key
     from sluiceway.infra.database import Role
     from sluiceway.infra.settings import load_settings
+    from sluiceway.runtime.auditing import note_command
     from sluiceway.runtime.sessions import command_database
 
     with (
         command_database(load_settings()) as database,
         database.transaction(Role.APP, workspace_id=1) as connection,
     ):
-        revoke_key(connection, 1, key_id, at=datetime.now(UTC))
+        found = revoke_key(connection, 1, key_id, at=(now := datetime.now(UTC)))
+        if found.revoked_at == now:
+            note_command(connection, Action.KEY_REVOKED, target="key", target_id=key_id)
     typer.echo(f"{key_id} is revoked.")

@@ -36,9 +36,11 @@ def create(
     password_stdin: FromInput = False,
 ) -> None:
     """Make a person and their membership of the first workspace."""
+    from sluiceway.audit.actions import Action
     from sluiceway.identity.service import create_user
     from sluiceway.infra.database import Role
     from sluiceway.infra.settings import load_settings
+    from sluiceway.runtime.auditing import note_command
     from sluiceway.runtime.sessions import command_database
 
     password = _password(password_stdin)
@@ -47,6 +49,8 @@ def create(
         database.transaction(Role.APP, workspace_id=1) as connection,
     ):
         user = create_user(connection, email, name or email.split("@", 1)[0], password, role)
+        after = {"email": user.email, "role": role}
+        note_command(connection, Action.PERSON_CREATED, target="user", target_id=user.id, after=after)
     typer.echo(f"{user.email} can sign in as {role}.")
 
 
@@ -73,11 +77,14 @@ def password(email: Email, password_stdin: FromInput = False) -> None:
     """Set a person's password; their sessions end."""
     wanted = _password(password_stdin)
     with _person(email) as (connection, user):
+        from sluiceway.audit.actions import Action
         from sluiceway.identity.people import end_sessions
         from sluiceway.identity.service import set_password
+        from sluiceway.runtime.auditing import note_command
 
         set_password(connection, user.id, wanted)
         end_sessions(connection, 1, user.id)
+        note_command(connection, Action.PERSON_PASSWORD_SET, target="user", target_id=user.id)
     typer.echo(f"{user.email} has a new password.")
 
 
@@ -85,10 +92,13 @@ def password(email: Email, password_stdin: FromInput = False) -> None:
 def disable(email: Email) -> None:
     """Lock a person out at once; what they made stays."""
     with _person(email) as (connection, user):
+        from sluiceway.audit.actions import Action
         from sluiceway.identity.people import end_sessions, set_disabled
+        from sluiceway.runtime.auditing import note_command
 
         set_disabled(connection, user.id, datetime.now(UTC))
         end_sessions(connection, 1, user.id)
+        note_command(connection, Action.PERSON_DISABLED, target="user", target_id=user.id)
     typer.echo(f"{user.email} can no longer sign in.")
 
 
@@ -96,9 +106,12 @@ def disable(email: Email) -> None:
 def enable(email: Email) -> None:
     """Let a person in again."""
     with _person(email) as (connection, user):
+        from sluiceway.audit.actions import Action
         from sluiceway.identity.people import set_disabled
+        from sluiceway.runtime.auditing import note_command
 
         set_disabled(connection, user.id, None)
+        note_command(connection, Action.PERSON_ENABLED, target="user", target_id=user.id)
     typer.echo(f"{user.email} can sign in again.")
 
 
