@@ -4,6 +4,8 @@ Every write, every export and every administrative read says so in its own trans
 itself (`sluiceway.audit`), keys in use (`api.security`).
 """
 
+import re
+import uuid
 from datetime import timedelta
 from typing import cast
 
@@ -14,7 +16,12 @@ from api.addresses import client_address
 from sluiceway.audit.actions import Action
 from sluiceway.audit.contracts import ACTOR_KINDS, Actor, ActorKind, Entry, Values
 from sluiceway.audit.service import READ_PAUSE, record, record_once
-from sluiceway.identity.contracts import Caller
+from sluiceway.identity import service
+from sluiceway.identity.contracts import Caller, User
+from sluiceway.infra.database import Database, Role, set_identity
+
+FIRST_WORKSPACE = 1
+_ADDRESS = re.compile(r"[^\s@]{1,64}@[^\s@]{1,190}")
 
 
 def note(
@@ -61,6 +68,44 @@ def actor_of(request: HTTPConnection, caller: Caller) -> Actor:
     if kind not in ACTOR_KINDS:
         kind, subject = "system", caller.subject
     return _actor(request, cast(ActorKind, kind), subject, caller.email or caller.name)
+
+
+def note_started(
+    request: HTTPConnection, conn: sa.Connection, user: User, *, method: str, detail: Values | None = None
+) -> None:
+    """Record that a person's session began; the transaction acts for its workspace.
+
+    `method`: what they proved themselves with (`password`, `passkey`, a provider's name).
+    """
+    actor = _actor(request, "user", str(user.id), user.email)
+    entry = Entry(Action.SESSION_STARTED, actor, "session", detail={"method": method, **(detail or {})})
+    record(conn, entry)
+
+
+def note_refused(
+    request: HTTPConnection, database: Database, email: str, *, method: str, reason: str
+) -> None:
+    """Record, in a transaction of its own, that somebody was not let in; `reason`: the answer's code.
+
+    It is told to the person's first workspace, and to the installation's first one if nobody has this
+    address: both cost the same, so that time does not tell who exists.
+    """
+    with database.transaction(Role.APP) as conn:
+        user = service.find_user(conn, email)
+        rooms = service.memberships(conn, user.id if user is not None else uuid.UUID(int=0))
+        set_identity(conn, workspace_id=rooms[0].workspace_id if rooms else FIRST_WORKSPACE)
+        # What is no address may be a password in the wrong field.
+        claimed = email.strip()[:200] if user is not None or _ADDRESS.fullmatch(email.strip()) else ""
+        record(
+            conn,
+            Entry(
+                Action.SESSION_REFUSED,
+                anonymous(request, claimed),
+                "user",
+                None if user is None else str(user.id),
+                detail={"method": method, "reason": reason},
+            ),
+        )
 
 
 def anonymous(request: HTTPConnection, name: str = "") -> Actor:

@@ -14,8 +14,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.addresses import client_address, source_of
+from api.auditing import note, note_refused, note_started
 from api.security import cookie_name, forget_session, is_https, session_token
 from api.services import ApiServices
+from sluiceway.audit.actions import Action
 from sluiceway.identity import service, sessions
 from sluiceway.identity.contracts import Caller
 from sluiceway.identity.errors import NotPermitted, SignInThrottled, WrongCredentials
@@ -87,8 +89,9 @@ def sign_in(request: Request, services: ApiServices, email: str, password: str) 
     with _hashing, services.database.transaction(Role.APP) as conn:
         try:
             user = service.check_password(conn, email, password)
-        except WrongCredentials:
+        except WrongCredentials as error:
             throttle.failed(source)
+            note_refused(request, services.database, email, method="password", reason=error.code)
             raise
         rooms = service.memberships(conn, user.id)
         if not rooms:
@@ -103,6 +106,7 @@ def sign_in(request: Request, services: ApiServices, email: str, password: str) 
             user_agent=request.headers.get("user-agent", ""),
             address=address,
         )
+        note_started(request, conn, user, method="password")
     throttle.succeeded(source)
     caller = Caller.from_member(
         user_id=user.id,
@@ -121,6 +125,7 @@ def sign_out(request: Request, services: ApiServices, response: Response, caller
     if token is not None:
         with services.database.transaction(Role.APP, workspace_id=caller.workspace_id) as conn:
             sessions.end_session(conn, caller.workspace_id, token)
+            note(request, conn, caller, Action.SESSION_ENDED, target="session")
         forget_session(services, token)
     response.delete_cookie(
         cookie_name(services.settings),
