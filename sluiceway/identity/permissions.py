@@ -182,8 +182,8 @@ def permissions_of_member(
 
     A name in `granted` that is no permission (any more) allows nothing.
     """
-    builtin = (ROLE_PERMISSIONS[MemberRole(role)] for role in roles if role in MemberRole)
-    custom = frozenset(Permission(name) for name in granted if name in Permission) & GRANTABLE
+    builtin = (ROLE_PERMISSIONS[MemberRole(role)] for role in roles if role in ROLE_PERMISSIONS)
+    custom = GRANTABLE.intersection(Permission(name) for name in granted if name in GRANTABLE)
     found = custom.union(*builtin) - {Permission.ORGANIZATION_MANAGE}
     return found | {Permission.ORGANIZATION_MANAGE} if owns_organization else found
 

@@ -16,8 +16,9 @@ from sluiceway.identity.permissions import MemberRole
 from sluiceway.kit.errors import FieldError, NotFound
 from sluiceway.kit.ids import uuid7
 
+NAME_LENGTH = 120
 # Not RFC 5322: enough to catch a slip. Whether an address exists only mail can tell.
-_EMAIL = re.compile(r"[^\s@<>\"'\x00-\x1f]{1,64}@[^\s@<>\"'\x00-\x1f]{1,190}")
+EMAIL = re.compile(r"[^\s@<>\"'\x00-\x1f]{1,64}@[^\s@<>\"'\x00-\x1f]{1,190}")
 
 
 def create_user(
@@ -32,9 +33,12 @@ def create_user(
 
     Raises `InvalidPerson` (address, name, password or role) or `EmailTaken`.
     """
-    wanted = _check(email, name, password, role)
+    unknown = (
+        [] if role in tuple(MemberRole) else [FieldError("role", f"should be one of {', '.join(MemberRole)}")]
+    )
+    check_person(email, name, password, *unknown)
     user = add_person(conn, email, name, password)
-    add_member(conn, workspace_id, user.id, wanted)
+    add_member(conn, workspace_id, user.id, role)
     return user
 
 
@@ -155,19 +159,30 @@ def find_workspace(conn: sa.Connection, slug: str | None) -> int | None:
     return int(rows[0].id) if len(rows) == 1 else None
 
 
-def _check(email: str, name: str, password: str, role: MemberRole | str) -> MemberRole:
+def check_person(email: str, name: str, password: str, *further: FieldError) -> None:
+    """Raise `InvalidPerson` naming every field that is wrong, and what the caller found `further`."""
     problems: list[FieldError] = []
-    if not _EMAIL.fullmatch(email.strip()):
+    if not EMAIL.fullmatch(email.strip()):
         problems.append(FieldError("email", "should be an e-mail address"))
-    if not name.strip() or len(name) > 120:
-        problems.append(FieldError("name", "should have 1 to 120 characters"))
+    if not name.strip() or len(name) > NAME_LENGTH:
+        problems.append(FieldError("name", f"should have 1 to {NAME_LENGTH} characters"))
     if (problem := _password_problem(password)) is not None:
         problems.append(problem)
-    if role not in tuple(MemberRole):
-        problems.append(FieldError("role", f"should be one of {', '.join(MemberRole)}"))
+    problems += further
     if problems:
         raise InvalidPerson("; ".join(f"{p.field} {p.message}" for p in problems), errors=problems)
-    return MemberRole(role)
+
+
+def set_name(conn: sa.Connection, user_id: uuid.UUID, name: str) -> None:
+    """Raises `InvalidPerson`, or `NotFound` for somebody whom the transaction does not act for or meet."""
+    if not name.strip() or len(name) > NAME_LENGTH:
+        problem = FieldError("name", f"should have 1 to {NAME_LENGTH} characters")
+        raise InvalidPerson("The name is not valid.", errors=[problem])
+    done = conn.execute(
+        sa.text("UPDATE app.users SET name = :name WHERE id = :id"), {"name": name.strip(), "id": user_id}
+    )
+    if done.rowcount == 0:
+        raise NotFound("There is no such person.")
 
 
 def _password_problem(password: str) -> FieldError | None:

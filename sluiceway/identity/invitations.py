@@ -1,0 +1,406 @@
+"""Invitations: a person is asked by a link to join a workspace, as what, until when; and what came of it.
+
+Of the link's token only SHA-256 is kept; sending again makes a new one, and the link before is worth nothing.
+Functions take an open connection (role APP) that acts for the workspace, and do not commit. `giver`: see
+`giving`. Not here: the words of the mail (`invitation_mail`), making the person's account (`service`).
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import orjson
+import sqlalchemy as sa
+
+from sluiceway.identity import seats
+from sluiceway.identity.contracts import Caller, User
+from sluiceway.identity.errors import (
+    AlreadyMember,
+    InvalidInvitation,
+    InvitationGone,
+    InvitationOpen,
+    InvitationSettled,
+    InvitedSomeoneElse,
+)
+from sluiceway.identity.giving import (
+    Attributes,
+    attribute_problems,
+    check_gives_attributes,
+    check_gives_roles,
+    role_problem,
+    tidied,
+)
+from sluiceway.identity.service import EMAIL, add_member
+from sluiceway.identity.sessions import hash_token
+from sluiceway.identity.teams import add_to_team, get_team
+from sluiceway.kit import ids
+from sluiceway.kit.errors import FieldError, NotFound
+
+DAYS = 7
+LONGEST_DAYS = 30
+KEPT = timedelta(days=90)
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
+_SELECT = """
+SELECT i.id, i.email, i.role, i.team_ids, i.attributes, i.invited_by, u.name AS inviter, i.created_at,
+       i.sent_at, i.expires_at, i.accepted_at, i.accepted_by, i.revoked_at, i.mail_id,
+       m.sent_at AS mailed_at, m.refused_at, m.problem
+FROM app.invitations i
+LEFT JOIN app.users u ON u.id = i.invited_by
+LEFT JOIN app.mails m ON m.id = i.mail_id
+WHERE i.workspace_id = :workspace
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    """`inviter`: their name; None: the command line, or not a member any more.
+
+    `mail`: `none`, `waiting`, `sent` or `refused` (`mail_problem` says why).
+    """
+
+    id: UUID
+    email: str
+    role: str
+    team_ids: tuple[UUID, ...]
+    attributes: dict[str, list[str]]
+    invited_by: UUID | None
+    inviter: str | None
+    created_at: datetime
+    sent_at: datetime
+    expires_at: datetime
+    accepted_at: datetime | None
+    accepted_by: UUID | None
+    revoked_at: datetime | None
+    mail: str
+    mail_problem: str | None
+
+    def state(self, now: datetime) -> str:
+        """`open`, `accepted`, `revoked` or `expired`."""
+        if self.accepted_at is not None:
+            return "accepted"
+        if self.revoked_at is not None:
+            return "revoked"
+        return "expired" if self.expires_at <= now else "open"
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What somebody with the link is told before they answer."""
+
+    id: UUID
+    workspace_id: int
+    workspace: str
+    organization: str
+    email: str
+    role: str
+    inviter: str | None
+    expires_at: datetime
+
+
+def invite(
+    conn: sa.Connection,
+    workspace_id: int,
+    email: str,
+    role: str,
+    *,
+    giver: Caller | None,
+    now: datetime,
+    teams: Sequence[UUID] = (),
+    attributes: Attributes | None = None,
+    days: int = DAYS,
+) -> tuple[Invitation, str]:
+    """Ask somebody to join; returns the invitation and its link's token, which cannot be had again.
+
+    Raises `InvalidInvitation` (naming the field), `AlreadyMember`, `InvitationOpen`, `NotPermitted` for what
+    the giver does not hold, `NotFound` for a team, `SeatsExceeded`.
+    """
+    address, given = email.strip(), tidied(attributes or {})
+    _check(conn, workspace_id, address, role, given, days)
+    check_gives_roles(conn, workspace_id, giver, [role])
+    check_gives_attributes(giver, {}, given)
+    for team_id in teams:
+        team = get_team(conn, workspace_id, team_id)
+        check_gives_roles(conn, workspace_id, giver, team.roles)
+        check_gives_attributes(giver, {}, team.attributes)
+    _sweep(conn, workspace_id, now)
+    _check_new(conn, workspace_id, address, now)
+    seats.check(conn, workspace_id, inviting=True)
+    token, invitation_id = ids.token(32), ids.uuid7()
+    made = conn.execute(
+        sa.text(
+            "INSERT INTO app.invitations (id, workspace_id, email, role, team_ids, attributes, token_hash,"
+            " invited_by, created_at, sent_at, expires_at)"
+            " VALUES (:id, :workspace, :email, :role, :teams, CAST(:attributes AS jsonb), :hash,"
+            " :by, :now, :now, :expires) ON CONFLICT DO NOTHING RETURNING 1"
+        ),
+        {
+            "id": invitation_id,
+            "workspace": workspace_id,
+            "email": address,
+            "role": role,
+            "teams": sorted(set(teams)),
+            "attributes": orjson.dumps(given).decode(),
+            "hash": hash_token(token),
+            "by": None if giver is None else giver.user_id,
+            "now": now,
+            "expires": now + timedelta(days=days),
+        },
+    ).first()
+    if made is None:
+        raise _open_already(address)
+    return get_invitation(conn, workspace_id, invitation_id), token
+
+
+def send_again(
+    conn: sa.Connection,
+    workspace_id: int,
+    invitation_id: UUID,
+    *,
+    giver: Caller | None,
+    now: datetime,
+    days: int = DAYS,
+) -> tuple[Invitation, str]:
+    """A new link with a new end; the one before is worth nothing. Returns the invitation and the token.
+
+    Raises `NotFound`, `InvitationSettled`, `NotPermitted` or `SeatsExceeded`.
+    """
+    found = _unsettled(conn, workspace_id, invitation_id)
+    check_gives_roles(conn, workspace_id, giver, [found.role])
+    check_gives_attributes(giver, {}, found.attributes)
+    for team_id in _teams_left(conn, workspace_id, found.team_ids):
+        team = get_team(conn, workspace_id, team_id)
+        check_gives_roles(conn, workspace_id, giver, team.roles)
+        check_gives_attributes(giver, {}, team.attributes)
+    if found.expires_at <= now:
+        seats.check(conn, workspace_id, inviting=True)
+    token = ids.token(32)
+    conn.execute(
+        sa.text(
+            "UPDATE app.invitations SET token_hash = :hash, sent_at = :now, expires_at = :expires,"
+            " mail_id = NULL, invited_by = :by WHERE workspace_id = :workspace AND id = :id"
+        ),
+        {
+            "hash": hash_token(token),
+            "now": now,
+            "expires": now + timedelta(days=days),
+            "by": None if giver is None else giver.user_id,
+            "workspace": workspace_id,
+            "id": invitation_id,
+        },
+    )
+    return get_invitation(conn, workspace_id, invitation_id), token
+
+
+def revoke_invitation(
+    conn: sa.Connection, workspace_id: int, invitation_id: UUID, *, now: datetime
+) -> Invitation:
+    """Take it back: its link is worth nothing. Raises `NotFound` or `InvitationSettled`."""
+    _unsettled(conn, workspace_id, invitation_id)
+    conn.execute(
+        sa.text("UPDATE app.invitations SET revoked_at = :now WHERE workspace_id = :workspace AND id = :id"),
+        {"now": now, "workspace": workspace_id, "id": invitation_id},
+    )
+    return get_invitation(conn, workspace_id, invitation_id)
+
+
+def list_invitations(
+    conn: sa.Connection,
+    workspace_id: int,
+    *,
+    limit: int = 1000,
+    after: tuple[datetime, UUID] | None = None,
+    open_only: bool = False,
+) -> list[Invitation]:
+    """Newest first; `after`: (created_at, id) to go on from; `open_only`: nobody has answered them."""
+    rows = conn.execute(
+        sa.text(
+            f"{_SELECT} AND (CAST(:at AS timestamptz) IS NULL"
+            " OR (i.created_at, i.id) < (:at, CAST(:id AS uuid)))"
+            " AND (NOT :open OR (i.accepted_at IS NULL AND i.revoked_at IS NULL AND i.expires_at > now()))"
+            " ORDER BY i.created_at DESC, i.id DESC LIMIT :limit"
+        ),
+        {
+            "workspace": workspace_id,
+            "limit": limit,
+            "at": after[0] if after else None,
+            "id": after[1] if after else None,
+            "open": open_only,
+        },
+    )
+    return [_invitation(row) for row in rows]
+
+
+def get_invitation(conn: sa.Connection, workspace_id: int, invitation_id: UUID) -> Invitation:
+    """Raises `NotFound`."""
+    row = conn.execute(
+        sa.text(f"{_SELECT} AND i.id = :id"), {"workspace": workspace_id, "id": invitation_id}
+    ).first()
+    if row is None:
+        raise NotFound("There is no such invitation in this workspace.")
+    return _invitation(row)
+
+
+def note_mail(conn: sa.Connection, workspace_id: int, invitation_id: UUID, mail_id: UUID) -> None:
+    """Remember with which mail the link went out."""
+    conn.execute(
+        sa.text("UPDATE app.invitations SET mail_id = :mail WHERE workspace_id = :workspace AND id = :id"),
+        {"mail": mail_id, "workspace": workspace_id, "id": invitation_id},
+    )
+
+
+def find_offer(conn: sa.Connection, token: str, *, now: datetime) -> Offer:
+    """What a link offers. Needs role APP; no workspace need be set. Raises `InvitationGone`."""
+    row = None
+    if _TOKEN.fullmatch(token):
+        row = conn.execute(
+            sa.text("SELECT * FROM app.find_invitation(:hash)"), {"hash": hash_token(token)}
+        ).first()
+    if row is None or row.accepted_at is not None or row.revoked_at is not None or row.expires_at <= now:
+        raise InvitationGone(
+            "The link is unknown, was used, was taken back or is too old: ask for a new one."
+        )
+    return Offer(
+        row.id, row.workspace_id, row.workspace_name, row.organization_name, row.email, row.role,
+        row.inviter, row.expires_at,
+    )  # fmt: skip
+
+
+def accept(conn: sa.Connection, offer: Offer, user: User, *, now: datetime) -> None:
+    """Make the person a member, once. The transaction acts for the offer's workspace and for the person.
+
+    Teams that have gone meanwhile are left out. Raises `InvitedSomeoneElse`, `InvitationGone`,
+    `AlreadyMember` or `SeatsExceeded`.
+    """
+    if user.email.lower() != offer.email.lower():
+        raise InvitedSomeoneElse(f"The invitation is for {offer.email}; you are signed in as {user.email}.")
+    taken = conn.execute(
+        sa.text(
+            "UPDATE app.invitations SET accepted_at = :now, accepted_by = :user"
+            " WHERE workspace_id = :workspace AND id = :id AND accepted_at IS NULL AND revoked_at IS NULL"
+            " AND expires_at > :now RETURNING team_ids, attributes"
+        ),
+        {"now": now, "user": user.id, "workspace": offer.workspace_id, "id": offer.id},
+    ).first()
+    if taken is None:
+        raise InvitationGone("The invitation was answered or taken back a moment ago.")
+    if _is_member(conn, offer.workspace_id, user.email):
+        raise AlreadyMember("You are a member of this workspace already.")
+    seats.check(conn, offer.workspace_id)
+    add_member(conn, offer.workspace_id, user.id, offer.role)
+    conn.execute(
+        sa.text(
+            "UPDATE app.memberships SET attributes = CAST(:attributes AS jsonb)"
+            " WHERE workspace_id = :workspace AND user_id = :user"
+        ),
+        {
+            "attributes": orjson.dumps(taken.attributes).decode(),
+            "workspace": offer.workspace_id,
+            "user": user.id,
+        },
+    )
+    for team_id in _teams_left(conn, offer.workspace_id, taken.team_ids):
+        add_to_team(conn, offer.workspace_id, team_id, user.id, giver=None)
+
+
+def _teams_left(conn: sa.Connection, workspace_id: int, team_ids: Iterable[UUID]) -> list[UUID]:
+    rows: Iterable[UUID] = conn.execute(
+        sa.text("SELECT id FROM app.teams WHERE workspace_id = :workspace AND id = ANY(:ids) ORDER BY id"),
+        {"workspace": workspace_id, "ids": list(team_ids)},
+    ).scalars()
+    return list(rows)
+
+
+def _is_member(conn: sa.Connection, workspace_id: int, email: str) -> bool:
+    found = conn.execute(
+        sa.text(
+            "SELECT 1 FROM app.memberships m JOIN app.users u ON u.id = m.user_id"
+            " WHERE m.workspace_id = :workspace AND lower(u.email) = lower(:email)"
+        ),
+        {"workspace": workspace_id, "email": email},
+    ).first()
+    return found is not None
+
+
+def _check_new(conn: sa.Connection, workspace_id: int, email: str, now: datetime) -> None:
+    """Raise if the address needs no invitation. One that has run out makes room for a new one."""
+    if _is_member(conn, workspace_id, email):
+        raise AlreadyMember(f"{email} is a member of this workspace already.")
+    conn.execute(
+        sa.text(
+            "UPDATE app.invitations SET revoked_at = :now WHERE workspace_id = :workspace"
+            " AND lower(email) = lower(:email) AND accepted_at IS NULL AND revoked_at IS NULL"
+            " AND expires_at <= :now"
+        ),
+        {"now": now, "workspace": workspace_id, "email": email},
+    )
+
+
+def _unsettled(conn: sa.Connection, workspace_id: int, invitation_id: UUID) -> Invitation:
+    conn.execute(
+        sa.text("SELECT 1 FROM app.invitations WHERE workspace_id = :workspace AND id = :id FOR UPDATE"),
+        {"workspace": workspace_id, "id": invitation_id},
+    )
+    found = get_invitation(conn, workspace_id, invitation_id)
+    if found.accepted_at is not None or found.revoked_at is not None:
+        raise InvitationSettled("The invitation was accepted or taken back: invite anew.")
+    return found
+
+
+def _sweep(conn: sa.Connection, workspace_id: int, now: datetime) -> None:
+    conn.execute(
+        sa.text(
+            "DELETE FROM app.invitations WHERE workspace_id = :workspace"
+            " AND coalesce(accepted_at, revoked_at, expires_at) < :until"
+        ),
+        {"workspace": workspace_id, "until": now - KEPT},
+    )
+
+
+def _check(
+    conn: sa.Connection,
+    workspace_id: int,
+    email: str,
+    role: str,
+    attributes: dict[str, list[str]],
+    days: int,
+) -> None:
+    problems: list[FieldError] = []
+    if not EMAIL.fullmatch(email):
+        problems.append(FieldError("email", "should be an e-mail address"))
+    problem = role_problem(conn, workspace_id, role)
+    problems += [problem] if problem is not None else []
+    problems += attribute_problems(attributes)
+    if not 1 <= days <= LONGEST_DAYS:
+        problems.append(FieldError("days", f"should be 1 to {LONGEST_DAYS}"))
+    if problems:
+        raise InvalidInvitation("; ".join(f"{p.field} {p.message}" for p in problems), errors=problems)
+
+
+def _open_already(email: str) -> InvitationOpen:
+    return InvitationOpen(f"{email} was invited already: send that invitation again, or take it back.")
+
+
+def _invitation(row: sa.Row[tuple[object, ...]]) -> Invitation:
+    found = row._mapping
+    mail = "none"
+    if found["mail_id"] is not None:
+        mail = "sent" if found["mailed_at"] else "refused" if found["refused_at"] else "waiting"
+    return Invitation(
+        id=found["id"],
+        email=found["email"],
+        role=found["role"],
+        team_ids=tuple(found["team_ids"]),
+        attributes={name: list(values) for name, values in found["attributes"].items()},
+        invited_by=found["invited_by"],
+        inviter=found["inviter"],
+        created_at=found["created_at"],
+        sent_at=found["sent_at"],
+        expires_at=found["expires_at"],
+        accepted_at=found["accepted_at"],
+        accepted_by=found["accepted_by"],
+        revoked_at=found["revoked_at"],
+        mail=mail,
+        mail_problem=found["problem"],
+    )
