@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sluiceway.identity.errors import MissingScope, NotPermitted
+from sluiceway.identity.errors import MissingScope, NotPermitted, SecondFactorMissing
 from sluiceway.identity.permissions import (
     Permission,
     Scope,
@@ -168,6 +168,9 @@ class Caller:
     roles: tuple[str, ...] = ()
     """Slugs of all the roles held."""
     attributes: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    second_factor_missing: bool = False
+    """Their workspace asks for a second factor and this session has shown none: nothing is allowed but
+    setting one up."""
     viewing: DataAccess | None = None
     """Set while a person looks at data as another role (`api.viewing`)."""
 
@@ -232,12 +235,14 @@ class Caller:
         )
 
     def may(self, permission: Permission) -> bool:
-        return permission in self.permissions
+        return permission in self.permissions and not self.second_factor_missing
 
     def check(self, permission: Permission) -> None:
         """Raise `MissingScope` (a key) or `NotPermitted` (a person) unless this is allowed."""
         if self.may(permission):
             return
+        if self.second_factor_missing:
+            raise SecondFactorMissing("Set up an authenticator app or a passkey first, on /account.")
         if self.key is not None:
             held = ", ".join(sorted(self.key.scopes)) or "none"
             raise MissingScope(f"This needs the permission {permission}; the key's scopes are: {held}.")
