@@ -15,6 +15,7 @@ from fastapi.security import APIKeyCookie, HTTPBearer
 from api.security import COOKIE, identify
 from api.services import ApiServices
 from sluiceway.identity.contracts import Caller
+from sluiceway.identity.errors import PeopleOnly
 from sluiceway.identity.permissions import Permission
 from sluiceway.infra.database import Role
 
@@ -55,6 +56,19 @@ def require(permission: Permission) -> Callable[..., Caller]:
 
     permitted.permission = permission  # type: ignore[attr-defined]  # read by the test that walks the routes
     return permitted
+
+
+def person(who: Annotated[Caller, Depends(caller)]) -> Caller:
+    """A person who is signed in, whatever they may do: for what is about themselves.
+
+    Raises `Unauthenticated` (401), or `PeopleOnly` (403) for a key.
+    """
+    if who.user_id is None:
+        raise PeopleOnly("A key is nobody: sign in to do this.")
+    return who
+
+
+Person = Annotated[Caller, Depends(person)]
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import time
 from threading import Lock
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+from uuid import UUID
 
 from starlette.requests import HTTPConnection, Request
 
@@ -60,6 +61,13 @@ class SessionCache:
         with self._lock:
             self._found.pop(sessions.hash_token(token), None)
 
+    def forget_people(self, workspace_id: int, user_id: UUID | None = None) -> None:
+        """What somebody, or everybody, holds in the workspace may have changed."""
+        with self._lock:
+            for hashed, (_, caller) in list(self._found.items()):
+                if caller.workspace_id == workspace_id and user_id in (None, caller.user_id):
+                    del self._found[hashed]
+
 
 def identify(request: Request, services: "ApiServices") -> Caller:
     """The caller, once a request. A key goes before a cookie.
@@ -100,6 +108,12 @@ def session_caller(services: "ApiServices", token: str) -> Caller:
 def forget_session(services: "ApiServices", token: str) -> None:
     cache: SessionCache = services.extra.setdefault("sessions", SessionCache())
     cache.forget(token)
+
+
+def forget_people(services: "ApiServices", workspace_id: int, user_id: UUID | None = None) -> None:
+    """Have this process ask anew what a member (None: any member) holds; others do within seconds."""
+    cache: SessionCache = services.extra.setdefault("sessions", SessionCache())
+    cache.forget_people(workspace_id, user_id)
 
 
 def is_https(settings: Settings) -> bool:
@@ -164,5 +178,5 @@ def _by_cookie(request: Request, services: "ApiServices") -> Caller:
 
 __all__ = [
     "COOKIE", "CrossSiteRequest", "NotSignedIn", "SessionCache", "check_same_origin", "cookie_name",
-    "count_caller", "forget_session", "identify", "is_https", "session_caller", "session_token",
+    "count_caller", "forget_people", "forget_session", "identify", "is_https", "session_caller", "session_token",
 ]  # fmt: skip
