@@ -130,7 +130,9 @@ def _request_id(scope: Scope) -> str:
 
 
 def _loggable(path: str) -> str:
-    """A path without line ends and colours: it is whatever somebody sent."""
+    """A path without line ends and colours: it is whatever somebody sent. A link's token is a secret."""
+    if path.startswith("/link/"):
+        return "/link/***"
     return path[:200].encode("unicode_escape").decode("ascii")
 
 

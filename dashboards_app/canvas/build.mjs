@@ -37,31 +37,42 @@ const worker = await build({
   entryNames: "live-worker-[hash]",
   format: "iife",
 });
-const canvas = await build({
+const hash = (bytes) => createHash("sha256").update(bytes).digest("hex").slice(0, 10);
+const fonts = {};
+for (const subset of ["latin", "latin-ext"]) {
+  const from = join(root, `node_modules/@fontsource-variable/inter/files/inter-${subset}-wght-normal.woff2`);
+  fonts[subset] = `inter-${subset}-${hash(readFileSync(from))}.woff2`;
+  copyFileSync(from, join(dist, fonts[subset]));
+}
+
+// The component in the app, and the page behind a dashboard's link: they share all but their few lines.
+const pages = await build({
   ...common,
-  entryPoints: ["src/canvas.js"],
-  entryNames: "canvas-[hash]",
+  entryPoints: ["src/canvas.js", "src/link.js"],
+  entryNames: "[name]-[hash]",
   chunkNames: "[name]-[hash]",
   format: "esm",
   splitting: true,
-  define: { WORKER_FILE: JSON.stringify(nameOf(worker, "src/live/worker.js")) },
+  define: {
+    WORKER_FILE: JSON.stringify(nameOf(worker, "src/live/worker.js")),
+    FONT_FILES: JSON.stringify({
+      [fonts.latin]: "U+0000-024F, U+2000-22FF",
+      [fonts["latin-ext"]]: "U+0250-1EFF",
+    }),
+  },
 });
 const names = {
   worker: nameOf(worker, "src/live/worker.js"),
-  canvas: nameOf(canvas, "src/canvas.js"),
+  canvas: nameOf(pages, "src/canvas.js"),
+  link: nameOf(pages, "src/link.js"),
+  font_latin: fonts.latin,
+  font_latin_ext: fonts["latin-ext"],
 };
 
 // What Streamlit loads: one line that leads to the immutable file.
 const index = `export { default } from ${JSON.stringify(`${assetsUrl}/${names.canvas}`)};\n`;
-const hash = (bytes) => createHash("sha256").update(bytes).digest("hex").slice(0, 10);
 names.index = `index-${hash(index)}.js`;
 writeFileSync(join(dist, names.index), index);
-
-for (const subset of ["latin", "latin-ext"]) {
-  const from = join(root, `node_modules/@fontsource-variable/inter/files/inter-${subset}-wght-normal.woff2`);
-  names[`font_${subset.replace("-", "_")}`] = `inter-${subset}-${hash(readFileSync(from))}.woff2`;
-  copyFileSync(from, join(dist, names[`font_${subset.replace("-", "_")}`]));
-}
 
 let bytes = 0;
 for (const file of readdirSync(dist)) {

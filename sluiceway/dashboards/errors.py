@@ -1,6 +1,6 @@
 """What can be wrong with a dashboard, as errors with stable codes."""
 
-from sluiceway.kit.errors import Conflict, InvalidInput, NotFound
+from sluiceway.kit.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated
 
 
 class InvalidDashboard(InvalidInput):
@@ -28,3 +28,35 @@ class DashboardChangedMeanwhile(Conflict):
 
     code = "version_conflict"
     title = "The dashboard was changed by someone else meanwhile"
+
+
+class InvalidLink(InvalidInput):
+    code = "invalid_link"
+    title = "The link cannot be made"
+
+
+class LinkNotFound(NotFound):
+    """Unknown, revoked or expired: which of them is not told."""
+
+    code = "link_not_found"
+    title = "This link does not work"
+
+
+class LinkPasswordRequired(Unauthenticated):
+    code = "link_password_required"
+    title = "The link asks for a password"
+
+
+class WrongLinkPassword(Unauthenticated):
+    code = "wrong_link_password"
+    title = "The password is wrong"
+
+
+class LinkAccessEnded(Unauthenticated):
+    code = "link_access_ended"
+    title = "Open the link again"
+
+
+class NotInLink(Forbidden):
+    code = "not_in_link"
+    title = "The link does not show this"

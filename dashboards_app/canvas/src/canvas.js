@@ -1,17 +1,8 @@
 // The component Streamlit mounts. It is called again on every rerun, so the dashboard is kept by its place.
-import gridCss from "gridstack/dist/gridstack.min.css";
-import css from "./canvas.css";
-import { Dashboard } from "./dashboard.js";
 import { themeOf } from "./lib/theme.js";
+import { mountDashboard } from "./mount.js";
 
-const workerUrl = new URL(WORKER_FILE, import.meta.url).href;
 const mounted = new WeakMap(); // parentElement → {dashboard, slug, probe, sheet}
-
-function sheetOf(text) {
-  const sheet = new CSSStyleSheet();
-  sheet.replaceSync(text);
-  return sheet;
-}
 
 export default function canvas({ parentElement, data }) {
   let place = mounted.get(parentElement);
@@ -36,25 +27,11 @@ export default function canvas({ parentElement, data }) {
 const hostOf = (parent) => parent.host ?? parent;
 
 function mount(parentElement, data) {
-  const plotlySheet = new CSSStyleSheet();
-  if (parentElement.adoptedStyleSheets !== undefined) {
-    parentElement.adoptedStyleSheets = [sheetOf(gridCss), sheetOf(css), plotlySheet];
-  }
   const probe = document.createElement("i");
   probe.className = "theme-probe";
   parentElement.append(probe);
   const theme = () => themeOf(getComputedStyle(probe).color, data.theme);
-
-  // Plotly writes its rules into the document's head, where a shadow root does not see them.
-  let copied = 0;
-  const plotlyDrawn = () => {
-    const rules = document.getElementById("plotly.js-style-global")?.sheet?.cssRules;
-    if (!rules || rules.length === copied) return;
-    copied = rules.length;
-    plotlySheet.replaceSync([...rules].map((rule) => rule.cssText).join("\n"));
-  };
-
-  const dashboard = new Dashboard(parentElement, { slug: data.slug, workerUrl, theme: theme(), plotlyDrawn });
+  const dashboard = mountDashboard(parentElement, { slug: data.slug, theme: theme() });
   const readTheme = () => dashboard.setTheme(theme());
   // The probe's color follows Streamlit's theme with a transition, so a change of theme is an event.
   probe.addEventListener("transitionend", readTheme);

@@ -1,6 +1,6 @@
 // A dashboard on the screen: heading, time range, board of widgets, live changes. One instance per mounted canvas.
 import { Board } from "./board.js";
-import { ApiError, getDashboard, putLayout } from "./lib/api.js";
+import { ApiError, appSource } from "./lib/api.js";
 import { h, icon, setText } from "./lib/dom.js";
 import { FrameScheduler } from "./lib/scheduler.js";
 import { THEMES } from "./lib/theme.js";
@@ -29,8 +29,9 @@ export class Dashboard {
   #board = null;
   #saving = Promise.resolve();
 
-  constructor(root, { slug, workerUrl, theme, plotlyDrawn }) {
-    Object.assign(this, { root, slug, workerUrl, plotlyDrawn });
+  /** @param options {slug, workerUrl, theme, plotlyDrawn, source}; source: `appSource` or a `linkSource` */
+  constructor(root, { slug, workerUrl, theme, plotlyDrawn, source = appSource }) {
+    Object.assign(this, { root, slug, workerUrl, plotlyDrawn, source });
     this.clientId = clientId();
     this.scheduler = new FrameScheduler();
     this.#theme = theme;
@@ -72,7 +73,7 @@ export class Dashboard {
   async #load() {
     let found;
     try {
-      found = await getDashboard(this.slug);
+      found = await this.source.getDashboard(this.slug);
     } catch (error) {
       if (!this.#destroyed) this.#failed(error);
       return;
@@ -89,14 +90,16 @@ export class Dashboard {
     const problem = error instanceof ApiError ? error : new ApiError(500, "The dashboard could not be shown", error.message);
     this.ghosts.remove();
     this.element.classList.remove("loading");
-    const out = problem.status === 401;
-    const title = problem.status === 404 ? "There is no such dashboard" : out ? "You are signed out" : problem.title;
-    const detail = problem.status === 404 ? `Nothing is named “${this.slug}” in this workspace.` : out ? "Sign in again to see it." : problem.detail;
+    const linked = this.source !== appSource;
+    const out = problem.status === 401 || (linked && problem.status === 404);
+    const signedOut = this.source.signedOut();
+    const title = out ? signedOut.title : problem.status === 404 ? "There is no such dashboard" : problem.title;
+    const detail = out ? signedOut.detail : problem.status === 404 ? `Nothing is named “${this.slug}” in this workspace.` : problem.detail;
     this.notice.hidden = false;
     this.notice.replaceChildren(
       icon("alert", 22), h("strong", {}, title), h("span", {}, detail ?? ""),
       out
-        ? h("a", { class: "plain", href: signInAddress() }, "Sign in")
+        ? h("a", { class: "plain", href: signedOut.href }, signedOut.action)
         : h("button", { type: "button", class: "plain", onclick: () => this.#load() }, icon("retry", 12), "Try again"));
     if (problem.retryable) this.#timers.push(setTimeout(() => this.#load(), 4000));
   }
@@ -104,9 +107,11 @@ export class Dashboard {
   #start(found) {
     setText(this.title, found.title);
     setText(this.subtitle, found.description);
-    this.range = rangeFromQuery(location.search, found.range);
-    this.rangeControl = new RangeControl({ range: this.range, onChange: (range) => this.setRange(range), now: () => Date.now() });
-    this.controls.prepend(this.rangeControl.element);
+    this.range = found.fixedTime ? found.range : rangeFromQuery(location.search, found.range);
+    if (!found.fixedTime) {
+      this.rangeControl = new RangeControl({ range: this.range, onChange: (range) => this.setRange(range), now: () => Date.now() });
+      this.controls.prepend(this.rangeControl.element);
+    }
     const context = this.#context();
     for (const spec of found.widgets) this.#widgets.set(spec.id, new Widget(spec, context));
     if (this.#widgets.size === 0) {
@@ -124,6 +129,8 @@ export class Dashboard {
     this.#observe();
     this.client = new LiveClient({
       workerUrl: this.workerUrl,
+      url: this.source.liveUrl,
+      probe: this.source.probe,
       onEvent: (type, data) => this.#onEvent(type, data),
       onState: (state, resumed) => this.#onState(state, resumed),
     });
@@ -146,6 +153,7 @@ export class Dashboard {
   #context() {
     return {
       range: () => this.range,
+      runQuery: this.source.runQuery,
       theme: () => THEMES[this.#theme],
       now: () => Date.now(),
       connection: () => this.connection,
@@ -176,7 +184,7 @@ export class Dashboard {
   }
 
   setRange(range, { keepAddress = false } = {}) {
-    if (sameRange(range, this.range)) return;
+    if (this.spec.fixedTime || sameRange(range, this.range)) return;
     this.range = range;
     this.rangeControl.set(range);
     if (!keepAddress) history.replaceState(history.state, "", rangeToQuery(location.search, range) + location.hash);
@@ -218,12 +226,13 @@ export class Dashboard {
     this.live.title = {
       live: "Changes arrive as they happen.",
       reconnecting: "The live connection was lost. It is tried again by itself; numbers may be old.",
-      "signed-out": "Your session has ended: sign in again.",
+      "signed-out": "What you see is no longer renewed.",
     }[state] ?? "";
     if (state === "signed-out") {
+      const { title, action, href } = this.source.signedOut();
       this.notice.hidden = false;
-      this.notice.replaceChildren(icon("alert", 22), h("strong", {}, "You are signed out"), h("span", {}, "What you see is no longer renewed."),
-        h("a", { class: "plain", href: signInAddress() }, "Sign in"));
+      this.notice.replaceChildren(icon("alert", 22), h("strong", {}, title), h("span", {}, "What you see is no longer renewed."),
+        h("a", { class: "plain", href }, action));
     }
   }
 
@@ -241,7 +250,7 @@ export class Dashboard {
   #save(layout) {
     this.#saving = this.#saving.then(async () => {
       try {
-        const answer = await putLayout(this.slug, this.spec.layoutVersion, this.clientId, layout);
+        const answer = await this.source.putLayout(this.slug, this.spec.layoutVersion, this.clientId, layout);
         this.spec.layoutVersion = answer.layout_version;
         this.#flash("Layout saved");
       } catch (error) {
@@ -258,7 +267,7 @@ export class Dashboard {
 
   async #fetchLayout() {
     try {
-      const found = await getDashboard(this.slug);
+      const found = await this.source.getDashboard(this.slug);
       this.spec.layoutVersion = found.layoutVersion;
       this.#board.apply(Object.fromEntries(found.widgets.filter((w) => w.layout).map((w) => [w.id, w.layout])));
     } catch {
@@ -305,8 +314,6 @@ export class Dashboard {
     this.grid = fresh;
   }
 }
-
-const signInAddress = () => `/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`;
 
 /** Names this page among others; crypto.randomUUID needs https, which a self-hosted address may lack. */
 function clientId() {

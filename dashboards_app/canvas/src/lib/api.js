@@ -14,7 +14,7 @@ export class ApiError extends Error {
   }
 }
 
-async function call(method, path, body, signal) {
+async function call(method, path, body, signal, headers = CLIENT_HEADERS) {
   let answer;
   try {
     answer = await fetch(path, {
@@ -24,7 +24,7 @@ async function call(method, path, body, signal) {
       headers: {
         Accept: "application/json",
         ...(body === undefined ? {} : { "Content-Type": "application/json" }),
-        ...CLIENT_HEADERS,
+        ...headers,
       },
       body: body === undefined ? undefined : JSON.stringify(body),
     });
@@ -37,10 +37,8 @@ async function call(method, path, body, signal) {
   throw new ApiError(answer.status, problem.title ?? `Error ${answer.status}`, problem.detail, problem.code);
 }
 
-export const runQuery = (query, signal) => call("POST", "/v1/query", query, signal);
-
 /** The dashboard, and whether whoever looks may move its widgets. */
-export async function getDashboard(slug) {
+async function getDashboard(slug) {
   const [answer, session] = await Promise.all([
     call("GET", `/v1/dashboards/${encodeURIComponent(slug)}`),
     call("GET", "/v1/session").catch(() => null),
@@ -48,8 +46,49 @@ export async function getDashboard(slug) {
   return dashboardOf(answer, session?.permissions?.includes("dashboard:write") ?? false);
 }
 
-export const putLayout = (slug, version, clientId, layout) =>
-  call("PUT", `/v1/dashboards/${encodeURIComponent(slug)}/layout`, { version, client_id: clientId, layout });
+/** Where a canvas in the app gets everything from: the API, with the person's session. */
+export const appSource = {
+  getDashboard,
+  runQuery: (_widget, query, signal) => call("POST", "/v1/query", query, signal),
+  putLayout: (slug, version, clientId, layout) =>
+    call("PUT", `/v1/dashboards/${encodeURIComponent(slug)}/layout`, { version, client_id: clientId, layout }),
+  liveUrl: null,
+  signedOut: () => ({
+    title: "You are signed out",
+    detail: "Sign in again to see it.",
+    action: "Sign in",
+    href: `/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`,
+  }),
+};
+
+/** The same for whoever has opened a dashboard's link: `access` is what opening it gave. */
+export function linkSource(access) {
+  const headers = { Authorization: `Bearer ${access}` };
+  return {
+    async getDashboard() {
+      const answer = await call("GET", "/v1/link/dashboard", undefined, undefined, headers);
+      return { ...dashboardOf(answer, false), fixedTime: answer.fixed_time };
+    },
+    runQuery: (widget, query, signal) => call("POST", "/v1/link/query", { widget, query }, signal, headers),
+    putLayout: () => Promise.reject(new ApiError(403, "Read-only", "A link changes nothing.")),
+    liveUrl: `/v1/link/live?token=${encodeURIComponent(access)}`,
+    /** Whether the link still works; null when the server cannot be asked. */
+    async probe() {
+      try {
+        await call("GET", "/v1/link/dashboard", undefined, undefined, headers);
+        return true;
+      } catch (error) {
+        return error.status === 401 || error.status === 404 ? false : null;
+      }
+    },
+    signedOut: () => ({
+      title: "This link is closed",
+      detail: "It was opened a while ago, has ended, or was revoked.",
+      action: "Open it again",
+      href: location.href,
+    }),
+  };
+}
 
 /** What the canvas needs of an answer of /v1/dashboards/{slug}; layouts saved by hand win over the spec's. */
 export function dashboardOf(answer, canEdit) {

@@ -9,14 +9,19 @@ export class LiveClient {
   #beat = null;
   state = "connecting";
 
-  /** @param {{workerUrl: string, onEvent: (type, data) => void, onState: (state, resumed) => void}} options */
-  constructor({ workerUrl, onEvent, onState }) {
+  /**
+   * @param {{workerUrl: string, onEvent: (type, data) => void, onState: (state, resumed) => void,
+   *   url: ?string, probe: ?Function}} options url: a stream of this page's own instead of the workspace's
+   */
+  constructor({ workerUrl, onEvent, onState, url = null, probe = undefined }) {
+    this.url = url;
+    this.probe = probe;
     this.onEvent = onEvent;
     this.onState = onState;
     this.onPageHide = () => this.#port?.postMessage("bye");
     this.onPageShow = (event) => event.persisted && this.#port?.postMessage("here");
     this.onOnline = () => (this.#port ? this.#port.postMessage("retry") : this.#own?.retry());
-    if (typeof SharedWorker === "function") this.#shared(workerUrl);
+    if (url === null && typeof SharedWorker === "function") this.#shared(workerUrl);
     else this.#alone();
     addEventListener("pagehide", this.onPageHide);
     addEventListener("pageshow", this.onPageShow);
@@ -49,9 +54,10 @@ export class LiveClient {
 
   #alone() {
     this.#own = new LiveConnection({
-      url: new URL("/v1/live", location.origin).href,
+      url: new URL(this.url ?? "/v1/live", location.origin).href,
       onEvent: this.onEvent,
       onState: (state, resumed) => this.#say(state, resumed),
+      probe: this.probe,
     });
   }
 

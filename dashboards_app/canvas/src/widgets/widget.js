@@ -1,5 +1,5 @@
 // The frame every widget has: heading, body, and the line that says how fresh and how trusted its number is.
-import { ApiError, runQuery } from "../lib/api.js";
+import { ApiError } from "../lib/api.js";
 import { h, icon, setText } from "../lib/dom.js";
 import { Pace } from "../lib/scheduler.js";
 import { bounds, touches } from "../lib/time.js";
@@ -21,7 +21,7 @@ export class Widget {
   #retryTimer = null;
   answer = null;
 
-  /** @param context {range, theme, now, connection, scheduler, setRange, showProvenance, uid, plotlyDrawn} */
+  /** @param context {range, runQuery, theme, now, connection, scheduler, setRange, showProvenance, uid, plotlyDrawn} */
   constructor(spec, context) {
     Object.assign(this, { spec, context, id: spec.id });
     this.title = h("h3", { class: "w-title" }, spec.title ?? "");
@@ -116,7 +116,7 @@ export class Widget {
     const range = this.#range();
     const time = range.last ? { last: range.last } : { from: range.from, to: range.to };
     try {
-      const answer = await this.kind.fetch((q) => runQuery(q, signal), time, Date.now());
+      const answer = await this.kind.fetch((q) => this.context.runQuery(this.id, q, signal), time, Date.now());
       if (generation !== this.#generation) return;
       this.#failures = 0;
       this.answer = answer;
