@@ -39,6 +39,7 @@ class EventProtocol(GuardedProtocol):
         self._leaving = False
         self._head = b""
         self._said: PlainHead | None = None
+        self._noted: PlainHead | None = None
 
     def data_received(self, data: bytes) -> None:
         began = bool(self._partial)
@@ -85,6 +86,9 @@ class EventProtocol(GuardedProtocol):
             self._pending += 1
             self._served = True
             began = False
+            if said is not self._noted:
+                self._noted = said
+                self.route.note_plain(said, self.client)
             at = stop
         rest = data[at:] if at else data
         if rest and self._pending:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import lru_cache, partial
 from math import inf
@@ -18,6 +18,7 @@ from typing import TypeVar
 
 from starlette.types import Receive, Scope, Send
 
+from api.addresses import Network, TrustedProxies, client_address
 from api.connection_guard import raw_problem
 from api.cross_origin import answer_headers, is_preflight, preflight_reply
 from api.event_bodies import ClientGone, Held, InFlight, Limits, read_body
@@ -31,6 +32,7 @@ from api.event_requests import (
     send_answer,
     send_problem,
 )
+from api.key_uses import KeyUses
 from sluiceway.catalog.limits import NO_LIMITS
 from sluiceway.infra.clock import Clock, SystemClock
 from sluiceway.infra.database import Database
@@ -76,8 +78,9 @@ def event_app(
     access = AccessCache(lookup, senders=lookup.sender, pages=lookup.page)
     found = limits or Limits(settings.max_body_bytes, settings.max_event_bytes)
     return EventRoute(
-        spool, access, settings.node, found, database, intake=intake, public_url=settings.public_url
-    )
+        spool, access, settings.node, found, database, intake=intake, public_url=settings.public_url,
+        proxies=settings.trusted_proxies,
+    )  # fmt: skip
 
 
 class EventRoute:
@@ -93,6 +96,7 @@ class EventRoute:
         *,
         intake: IntakeLimits | None = None,
         public_url: str = "",
+        proxies: Iterable[Network] = (),
     ) -> None:
         self.counts: Counter[str] = Counter()
         self._spool = spool
@@ -103,6 +107,8 @@ class EventRoute:
         self._intake = intake
         self._public_url = public_url
         self._in_flight = InFlight(limits.in_flight_bytes)
+        self._uses = None if database is None else KeyUses(database)
+        self._proxies = TrustedProxies(proxies)
 
     @property
     def in_flight_bytes(self) -> int:
@@ -116,6 +122,8 @@ class EventRoute:
             if self._intake is not None:
                 await stack.enter_async_context(self._intake.lifespan())
             stack.callback(self._access.close)
+            if self._uses is not None:
+                await stack.enter_async_context(self._uses.lifespan())
             if self._database is not None:
                 listener = ChangeListener(self._database, self._access, asyncio.get_running_loop())
                 listener.start()
@@ -193,6 +201,18 @@ class EventRoute:
         self._in_flight.hold(pipeline_id, size)
         return True
 
+    def note_plain(self, head: PlainHead, client: tuple[str, int] | None) -> None:
+        """Note for the audit log whose key plain requests with this head show, and from where.
+
+        Once for each head of a connection is enough, and after one was taken.
+        """
+        admission = self._access.known_as(head.name)
+        if admission is None or self._uses is None:
+            return
+        scope: Scope = {"type": "http", "scheme": "http", "client": client, "headers": head.headers}
+        self._proxies.apply(scope)
+        self._uses.note(admission.workspace_id, admission.key_id, client_address(scope))
+
     def _plain_done(
         self, answer: Callable[[bytes], None], admission: Admission, size: int, events: int, outcome: Outcome
     ) -> None:
@@ -226,6 +246,8 @@ class EventRoute:
         if is_preflight(asked) and (reply := await self._preflight(asked)) is not None:
             return reply
         admission = await self._admit(asked)
+        if admission.key_id and self._uses is not None:
+            self._uses.note(admission.workspace_id, admission.key_id, client_address(scope))
         if asked.origin:
             told += answer_headers(asked, admission)
         if admission.verifier is not None:

@@ -12,6 +12,7 @@ from uuid import UUID
 from starlette.requests import HTTPConnection, Request
 
 from api.addresses import client_address
+from api.key_uses import KeyUses, note_request
 from sluiceway.identity import keys, sessions
 from sluiceway.identity.contracts import Caller
 from sluiceway.identity.errors import InvalidKey, NotSignedIn
@@ -158,9 +159,16 @@ def _by_key(request: Request, services: "ApiServices") -> Caller:
     if scheme.lower() != "bearer" or not text:
         raise InvalidKey("Send the API key as 'Authorization: Bearer slw_…'.")
     now = services.clock.now()
+    uses: KeyUses = services.extra.setdefault("key_uses", KeyUses(services.database))
+    address = client_address(request.scope)
     with services.database.transaction(Role.APP) as connection:
         found = keys.authenticate(connection, text.strip(), now=now)
-        keys.touch_key(connection, found, now, client_address(request.scope))
+        keys.touch_key(connection, found, now, address)
+        known = uses.is_known(found.key_id, address)
+        if not known:
+            note_request(request, connection, found)
+    if not known:
+        uses.told(found.key_id, address)
     return Caller.from_key(found)
 
 
