@@ -186,5 +186,6 @@ def _by_cookie(request: Request, services: "ApiServices") -> Caller:
 
 __all__ = [
     "COOKIE", "CrossSiteRequest", "NotSignedIn", "SessionCache", "check_same_origin", "cookie_name",
-    "count_caller", "forget_people", "forget_session", "identify", "is_https", "session_caller", "session_token",
+    "count_caller", "forget_people", "forget_session", "identify", "is_https", "session_caller",
+    "session_token",
 ]  # fmt: skip
