@@ -120,6 +120,7 @@ class Database:
                     pool_size=self._pool_size,
                     max_overflow=self._pool_size,
                     pool_pre_ping=True,
+                    hide_parameters=True,  # an error tells the statement, never what was in it
                 )
             return self._engines[role]
 
@@ -142,6 +143,10 @@ class Database:
                 workspace_id = access.workspace_id
             set_identity(connection, workspace_id=workspace_id, user_id=user_id, access=access)
             yield connection
+
+    def derived_key(self, purpose: str) -> bytes:
+        """32 bytes of this installation's own for one purpose."""
+        return self._key.derive(purpose)
 
     @cached_property
     def envelope(self) -> Envelope:

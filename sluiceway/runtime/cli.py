@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from sluiceway.kit.errors import InvalidInput, SluicewayError
-from sluiceway.runtime.commands import keys, operations, secrets, spools, users, verifying
+from sluiceway.runtime.commands import audits, keys, operations, secrets, spools, users, verifying
 
 app = typer.Typer(
     name="sluiceway",
@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 app.add_typer(users.app, name="user")
 app.add_typer(keys.app, name="key")
+app.add_typer(audits.app, name="audit")
 app.add_typer(spools.app, name="spool")
 app.add_typer(secrets.app, name="secret")
 operations.register(app)
@@ -153,7 +154,9 @@ def fail(error: SluicewayError) -> NoReturn:
 
 
 def fail_with(sentence: str, code: int) -> NoReturn:
-    sys.stderr.write(f"sluiceway: {sentence}\n")
+    from sluiceway.infra.redaction import redact
+
+    sys.stderr.write(f"sluiceway: {redact(sentence)}\n")
     raise SystemExit(code)
 
 

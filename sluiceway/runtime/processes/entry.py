@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Callable
 
+from sluiceway.infra import redaction
 from sluiceway.infra.settings import Settings, load_settings
 from sluiceway.kit.errors import SluicewayError
 
@@ -41,9 +42,10 @@ def run(main: Callable[[Settings], int]) -> int:
     try:
         settings = load_settings()
         configure_logging(settings.log_level)
+        redaction.install(settings)
         return main(settings)
     except SluicewayError as error:
-        sys.stderr.write(f"{error.detail}\n")
+        sys.stderr.write(f"{redaction.redact(error.detail)}\n")
         return 2 if error.code == "wrong_setting" else 1
     except KeyboardInterrupt:
         return 130
