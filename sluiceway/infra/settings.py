@@ -95,6 +95,17 @@ def _mailbox(text: str) -> str:
     return formataddr((name, address))
 
 
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _pairs(text: str) -> tuple[tuple[str, str], ...]:
+    found = tuple(part.rpartition("=") for part in _words(text))
+    if not all(name.strip() and value.strip() for name, _, value in found):
+        raise ValueError("name=value, with commas between")
+    return tuple((name.strip(), value.strip()) for name, _, value in found)
+
+
 def _boolean(text: str) -> bool:
     if text.lower() not in ("true", "false"):
         raise ValueError("true or false")
@@ -314,7 +325,71 @@ SETTINGS: dict[str, Setting] = {
         _mailbox,
         "Sender of the mail, `Name <address>`; default: sluiceway@ and the host of SLUICEWAY_PUBLIC_URL.",
     ),
-    "session_days": Setting("SLUICEWAY_SESSION_DAYS", "14", _integer(1, 365), "How long a sign-in lasts."),
+    "audit_days": Setting(
+        "SLUICEWAY_AUDIT_DAYS",
+        "400",
+        _integer(30, 36500),
+        "How long entries of the audit log are kept, in days.",
+    ),
+    "session_days": Setting(
+        "SLUICEWAY_SESSION_DAYS",
+        "14",
+        _integer(1, 365),
+        "How long a sign-in that is to be remembered lasts; any other lasts until the browser is closed, a day at most.",
+    ),
+    "session_idle_minutes": Setting(
+        "SLUICEWAY_SESSION_IDLE_MINUTES",
+        "480",
+        _integer(5, 43_200),
+        "After how long without a request a sign-in that is not remembered ends; a workspace can set its own.",
+    ),
+    "private_hosts": Setting(
+        "SLUICEWAY_PRIVATE_HOSTS",
+        None,
+        _words,
+        "Hosts of your own network that the platform may ask where somebody names an address (`host` or `host:port`, with commas between), an identity provider say; over http, too.",
+    ),
+    "oidc_issuer": Setting(
+        "SLUICEWAY_OIDC_ISSUER",
+        None,
+        _url("http", "https"),
+        "An OpenID Connect provider for the first organization (docs/sign-in.md); more by API and CLI.",
+    ),
+    "oidc_name": Setting(
+        "SLUICEWAY_OIDC_NAME", "single sign-on", str, "What its button says after `Continue with`."
+    ),
+    "oidc_client_id": Setting("SLUICEWAY_OIDC_CLIENT_ID", None, str, "The client's id at the provider."),
+    "oidc_client_secret": Setting(
+        "SLUICEWAY_OIDC_CLIENT_SECRET",
+        None,
+        str,
+        "The client's secret; default: a public client.",
+        secret=True,
+    ),
+    "oidc_scopes": Setting(
+        "SLUICEWAY_OIDC_SCOPES", "openid,email,profile", _words, "What is asked of the provider."
+    ),
+    "oidc_groups_claim": Setting(
+        "SLUICEWAY_OIDC_GROUPS_CLAIM", "groups", str, "Claim that names a person's groups (dots go deeper)."
+    ),
+    "oidc_group_roles": Setting(
+        "SLUICEWAY_OIDC_GROUP_ROLES",
+        None,
+        _pairs,
+        "Which group is which role in the first workspace: `group=role`, with commas between.",
+    ),
+    "oidc_default_role": Setting(
+        "SLUICEWAY_OIDC_DEFAULT_ROLE",
+        None,
+        str,
+        "Role in the first workspace of those whom no group places; default: they are not let in.",
+    ),
+    "oidc_domains": Setting(
+        "SLUICEWAY_OIDC_DOMAINS",
+        None,
+        _words,
+        "Domains of the e-mail addresses it may speak for; default: any that it has verified.",
+    ),
     "demo_speed": Setting(
         "SLUICEWAY_DEMO_SPEED",
         "60",
@@ -394,7 +469,18 @@ class Settings:
     key_requests_per_minute: int
     address_requests_per_minute: int
     mail_from: str | None
+    audit_days: int
     session_days: int
+    session_idle_minutes: int
+    private_hosts: tuple[str, ...]
+    oidc_issuer: str | None
+    oidc_name: str
+    oidc_client_id: str | None
+    oidc_scopes: tuple[str, ...]
+    oidc_groups_claim: str
+    oidc_group_roles: tuple[tuple[str, str], ...]
+    oidc_default_role: str | None
+    oidc_domains: tuple[str, ...]
     demo_speed: int
     metrics_port: int | None
     traces_exporter: tuple[str, ...] | None
@@ -404,6 +490,7 @@ class Settings:
     otel_service_name: str
     otel_sdk_disabled: bool
     database_url: str | None = field(default=None, repr=False)
+    oidc_client_secret: str | None = field(default=None, repr=False)
     secret_key: str | None = field(default=None, repr=False)
     smtp_url: str | None = field(default=None, repr=False)
     s3_access_key_id: str | None = field(default=None, repr=False)
@@ -452,10 +539,14 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     ]
     if values.get("secret_key") is not None and len(values["secret_key"]) < 32:
         wrong.append(FieldError("SLUICEWAY_SECRET_KEY", "should have at least 32 characters"))
+    if values.get("oidc_issuer") and not values.get("oidc_client_id"):
+        wrong.append(FieldError("SLUICEWAY_OIDC_CLIENT_ID", "goes with SLUICEWAY_OIDC_ISSUER"))
     if wrong:
         raise WrongSetting("; ".join(f"{e.field} {e.message}" for e in wrong), errors=wrong)
     values["node"] = values["node"] or _default_node()
     values["spools"] = values["spools"] or ()
+    for name in ("private_hosts", "oidc_group_roles", "oidc_domains"):
+        values[name] = values[name] or ()
     values["frame_ancestors"] = values["frame_ancestors"] or ()
     values["lake_url"] = values["lake_url"] or f"file://{values['home'] / 'lake'}"
     values["public_url"] = (values["public_url"] or _default_public_url(values)).rstrip("/")
