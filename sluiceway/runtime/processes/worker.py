@@ -21,6 +21,7 @@ from uuid import UUID
 
 import httpx
 
+from sluiceway.audit.keeping import drop_old, note_heads
 from sluiceway.catalog.service import Catalog
 from sluiceway.infra import mail
 from sluiceway.infra.clock import SystemClock
@@ -32,6 +33,7 @@ from sluiceway.infra.settings import Settings
 from sluiceway.infra.trouble import Trouble
 from sluiceway.loading.jobs import TOPIC, run_replay
 from sluiceway.runtime.accounts import ensure_key
+from sluiceway.runtime.auditing import PLATFORM
 from sluiceway.runtime.dagster_home import reload_code_location
 from sluiceway.runtime.gold import build_gold
 from sluiceway.runtime.health import HealthMeter
@@ -48,6 +50,7 @@ REPLAYS_EVERY_S = 2.0
 HEALTH_EVERY_S = 5.0
 GOLD_EVERY_S = 60.0
 PARTITIONS_EVERY_S = 3600.0
+AUDIT_EVERY_S = 3600.0
 _WAITING_REPORTS = 120  # batches of measurements kept while the web process is away: ten minutes
 
 
@@ -116,6 +119,7 @@ def main(settings: Settings) -> int:
         Job("mail", OUTBOX_EVERY_S, lambda: _one_by_one(mails, stop)),
         Job("health", HEALTH_EVERY_S, health.report),
         Job("partitions", PARTITIONS_EVERY_S, lambda: _keep_house(database)),
+        Job("audit", AUDIT_EVERY_S, lambda: _keep_audit(settings, database)),
         Job("gold", GOLD_EVERY_S, lambda: _refresh_gold(database)),
     ]
     running = Jobs(jobs, stop)
@@ -201,6 +205,12 @@ def _keep_house(database: Database) -> None:
     for parent in [*tables, "samples"]:
         ensure_partitions(database, parent, ahead)
     ensure_partitions(database, "event_keys", [now, now + timedelta(days=7)], "week")
+
+
+def _keep_audit(settings: Settings, database: Database) -> None:
+    """Drop what is old of the audit log, and say in this process's log where each chain is."""
+    drop_old(database, timedelta(days=settings.audit_days), PLATFORM)
+    note_heads(database)
 
 
 class HealthReporter:
