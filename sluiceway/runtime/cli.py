@@ -11,7 +11,17 @@ from typing import Annotated, NoReturn
 import typer
 
 from sluiceway.kit.errors import InvalidInput, SluicewayError
-from sluiceway.runtime.commands import audits, keys, operations, secrets, spools, users, verifying
+from sluiceway.runtime.commands import (
+    audits,
+    keys,
+    links,
+    operations,
+    secrets,
+    service_accounts,
+    spools,
+    users,
+    verifying,
+)
 
 app = typer.Typer(
     name="sluiceway",
@@ -23,6 +33,8 @@ app = typer.Typer(
 )
 app.add_typer(users.app, name="user")
 app.add_typer(keys.app, name="key")
+app.add_typer(service_accounts.app, name="service-account")
+app.add_typer(links.app, name="link")
 app.add_typer(audits.app, name="audit")
 app.add_typer(spools.app, name="spool")
 app.add_typer(secrets.app, name="secret")
