@@ -16,6 +16,7 @@ from api.pagination import CursorParameter, Limit, Page, decode, page
 from sluiceway.audit.actions import Action
 from sluiceway.catalog.limits import LEAST_RATE, MAX_BURST, MAX_RATE, key_limits
 from sluiceway.catalog.service import Catalog
+from sluiceway.dashboards.links import revoke_links_of
 from sluiceway.identity import key_rotation, keys
 from sluiceway.identity import service_accounts as accounts
 from sluiceway.identity.contracts import Caller, KeyInfo
@@ -247,10 +248,14 @@ def revoke_key(
     caller: Annotated[Caller, Depends(require(Permission.KEY_MANAGE))],
     key_id: KeyId,
 ) -> Key:
-    """Refused from now on, everywhere within seconds. Revoking again changes nothing."""
+    """Refused from now on, everywhere within seconds, and so are the links that were made with it.
+
+    Revoking again changes nothing.
+    """
     now = services.clock.now()
     with catalog(services, caller) as conn:
         found = keys.revoke_key(conn, caller.workspace_id, key_id, at=now)
+        revoke_links_of(conn, caller.workspace_id, f"key:{key_id}", at=now)
         if found.revoked_at == now:
             note(
                 request, conn, caller, Action.KEY_REVOKED, target="key", target_id=key_id,
