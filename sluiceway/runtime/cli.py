@@ -16,9 +16,12 @@ from sluiceway.runtime.commands import (
     keys,
     links,
     operations,
+    privacy,
+    sealing,
     secrets,
     service_accounts,
     spools,
+    usage,
     users,
     verifying,
 )
@@ -31,6 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+privacy.register(users.app)
 app.add_typer(users.app, name="user")
 app.add_typer(keys.app, name="key")
 app.add_typer(service_accounts.app, name="service-account")
@@ -38,6 +42,9 @@ app.add_typer(links.app, name="link")
 app.add_typer(audits.app, name="audit")
 app.add_typer(spools.app, name="spool")
 app.add_typer(secrets.app, name="secret")
+app.add_typer(sealing.app, name="secrets")
+app.add_typer(usage.app, name="quota")
+app.command("usage")(usage.usage)
 operations.register(app)
 verifying.register(app)
 
