@@ -19,7 +19,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup canvas up dev demo test test-fast faults check format types lint bench docs dbt-docs doctor psql clean distclean
+.PHONY: help setup canvas up dev demo test test-fast faults check audit format types lint bench docs dbt-docs doctor psql clean distclean
 
 help:  ## Show this list
 	@awk 'BEGIN {FS = ":.*?## "} /^[a-z][a-z-]*:.*?## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ faults: canvas  ## Kill, cut, fill, slow and poison at full length; writes the t
 check: lint types  ## Lint, formatting, types, import contracts and our own checks
 	@$(BIN)/lint-imports
 	@$(RUN) pytest -q tests/lint
+
+audit: $(STAMP)  ## Ask the public database for weaknesses of what is pinned (needs a net)
+	@$(BIN)/uv tool run --quiet pip-audit --requirement constraints.txt --no-deps --disable-pip --progress-spinner off
 
 lint: $(STAMP)
 	@$(BIN)/ruff check $(LINTED)
