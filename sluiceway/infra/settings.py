@@ -225,6 +225,12 @@ SETTINGS: dict[str, Setting] = {
     "log_level": Setting(
         "SLUICEWAY_LOG_LEVEL", "info", _one_of("debug", "info", "warning", "error"), "How much is logged."
     ),
+    "log_days": Setting(
+        "SLUICEWAY_LOG_DAYS",
+        "30",
+        _integer(1, 3650),
+        "How long log files, and the output of Dagster's steps, are kept at least; twice as long at most.",
+    ),
     "max_body_bytes": Setting(
         "SLUICEWAY_MAX_BODY_BYTES",
         str(16 * 1024 * 1024),
@@ -453,6 +459,7 @@ class Settings:
     s3_endpoint: str | None
     s3_region: str
     log_level: str
+    log_days: int
     max_body_bytes: int
     max_event_bytes: int
     spools: tuple[Path, ...]

@@ -15,7 +15,14 @@ from sluiceway.catalog.contracts import Pipeline
 from sluiceway.infra.settings import Settings
 from sluiceway.lake import bronze
 from sluiceway.lake.compaction import Compactor
-from sluiceway.lake.contracts import BronzeName, BronzeObject, Compaction, LakeStats, prefix_of
+from sluiceway.lake.contracts import (
+    BronzeName,
+    BronzeObject,
+    Compaction,
+    LakeStats,
+    bronze_prefix,
+    prefix_of,
+)
 from sluiceway.lake.errors import LakeDamaged
 from sluiceway.lake.local import FileOps
 from sluiceway.lake.reading import Objects, gathered
@@ -82,6 +89,10 @@ class Lake:
     def objects(self, pipeline: Pipeline, day: date) -> list[BronzeObject]:
         """Every object of the day, also those that others contain."""
         return self._of(pipeline, day).all()
+
+    def stored_bytes(self, workspace_id: int, slug: str) -> int:
+        """Bytes of everything that is kept of a pipeline. Lists it whole. Raises `LakeUnavailable`."""
+        return sum(item["size"] for item in self._store.listing(bronze_prefix(workspace_id, slug) + "/"))
 
     def read_bronze(self, pipeline: Pipeline, day: date) -> Iterator[pa.RecordBatch]:
         """All events received on `day` (UTC), each once, by node and position: batches of `bronze.SCHEMA`.

@@ -64,8 +64,17 @@ class Supervisor:
     `tend` is called on every turn for what else has to be kept alive (the database); it may raise.
     """
 
-    def __init__(self, home: Path, cwd: Path, environment: Mapping[str, str], screen: Screen) -> None:
+    def __init__(
+        self,
+        home: Path,
+        cwd: Path,
+        environment: Mapping[str, str],
+        screen: Screen,
+        *,
+        log_days: int | None = None,
+    ) -> None:
         self.logs = home / "logs"
+        self._log_days = log_days
         self._processes_file = processes_file(home)
         self.stopping = threading.Event()
         self._cwd = cwd
@@ -209,7 +218,7 @@ class Supervisor:
 
     def _keep_house(self) -> None:
         with contextlib.suppress(OSError):
-            rotate(self.logs)
+            rotate(self.logs, max_days=self._log_days)
         if self._guard is not None and self._guard.poll() is not None:
             self._start_guard()
 

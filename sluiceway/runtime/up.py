@@ -45,7 +45,9 @@ def up(settings: Settings, *, demo: bool, dagster: bool = True, screen: Screen |
         check_ports(settings, dagster=dagster)
         check_disk(settings)
         server = embedded_server(settings) if settings.embedded else None
-        supervisor = Supervisor(settings.home, REPOSITORY_ROOT, child_environment(settings), screen)
+        supervisor = Supervisor(
+            settings.home, REPOSITORY_ROOT, child_environment(settings), screen, log_days=settings.log_days
+        )
         try:
             with supervisor:
                 platform = Platform(settings, supervisor, server, screen)

@@ -37,6 +37,7 @@ from sluiceway.runtime.auditing import PLATFORM
 from sluiceway.runtime.dagster_home import reload_code_location
 from sluiceway.runtime.gold import build_gold
 from sluiceway.runtime.health import HealthMeter
+from sluiceway.runtime.housekeeping import UsageMeter, forget
 from sluiceway.runtime.processes.entry import run, stop_event
 from sluiceway.runtime.processes.observing import observed
 from sluiceway.warehouse.gold import refresh_dirty
@@ -50,6 +51,8 @@ REPLAYS_EVERY_S = 2.0
 HEALTH_EVERY_S = 5.0
 GOLD_EVERY_S = 60.0
 PARTITIONS_EVERY_S = 3600.0
+USAGE_EVERY_S = 3600.0
+LIMITS_EVERY_S = 60.0
 AUDIT_EVERY_S = 3600.0
 _WAITING_REPORTS = 120  # batches of measurements kept while the web process is away: ten minutes
 
@@ -111,6 +114,7 @@ def main(settings: Settings) -> int:
     # Apart from the others: a replay may take hours.
     replays = OutboxWorker(database, f"{settings.node}-replays", {TOPIC: replay_handler(settings, database)})
     health = HealthReporter(settings, database)
+    usage = UsageMeter(settings, database)
     # Apart, too, and one at a time: a mail server may be slow.
     mails = OutboxWorker(database, f"{settings.node}-mail", mail_handlers(settings, database))
     jobs = [
@@ -119,6 +123,9 @@ def main(settings: Settings) -> int:
         Job("mail", OUTBOX_EVERY_S, lambda: _one_by_one(mails, stop)),
         Job("health", HEALTH_EVERY_S, health.report),
         Job("partitions", PARTITIONS_EVERY_S, lambda: _keep_house(database)),
+        Job("usage", USAGE_EVERY_S, usage.measure),
+        Job("limits", LIMITS_EVERY_S, usage.tell),
+        Job("forget", PARTITIONS_EVERY_S, lambda: forget(settings, database)),
         Job("audit", AUDIT_EVERY_S, lambda: _keep_audit(settings, database)),
         Job("gold", GOLD_EVERY_S, lambda: _refresh_gold(database)),
     ]
