@@ -21,7 +21,8 @@ from sluiceway.identity import key_rotation, keys
 from sluiceway.identity import service_accounts as accounts
 from sluiceway.identity.contracts import Caller, KeyInfo
 from sluiceway.identity.errors import InvalidKeyRequest
-from sluiceway.identity.permissions import Permission, Scope
+from sluiceway.identity.giving import check_gives_roles
+from sluiceway.identity.permissions import Permission, Scope, permissions_of_scopes
 from sluiceway.kit.errors import FieldError
 
 router = APIRouter(prefix="/v1/keys", tags=["keys"], route_class=IdempotentRoute)
@@ -142,8 +143,8 @@ def create_key(
         problem = FieldError("expires_at", "should lie in the future")
         raise InvalidKeyRequest("The key would have expired already.", errors=[problem])
     limits = key_limits(body.rate, body.burst)
+    caller.check_gives(permissions_of_scopes(body.scopes))
     with catalog(services, caller) as conn:
-        caller.check_gives(keys.allowed_by(conn, caller.workspace_id, body.scopes, None))
         ids = {p.slug: p.id for p in Catalog().list(conn, caller.workspace_id) if p.state != "archived"}
         unknown = [
             FieldError(f"pipelines.{i}", f"there is no pipeline {slug!r}")
@@ -205,7 +206,7 @@ def rotate_key(
     """
     now = services.clock.now()
     with catalog(services, caller) as conn:
-        caller.check_gives(_allowed_by_key(conn, caller.workspace_id, key_id))
+        _check_gives(conn, caller, key_id)
         text, info = key_rotation.rotate_key(
             conn,
             caller.workspace_id,
@@ -265,12 +266,14 @@ def revoke_key(
     return describe_key(found, names, now)
 
 
-def _allowed_by_key(conn: sa.Connection, workspace_id: int, key_id: str) -> frozenset[Permission]:
-    found = keys.get_key(conn, workspace_id, key_id)
-    roles = None
-    if found.account_id is not None:
-        roles = accounts.get_account(conn, workspace_id, found.account_id).roles
-    return keys.allowed_by(conn, workspace_id, found.scopes, roles)
+def _check_gives(conn: sa.Connection, caller: Caller, key_id: str) -> None:
+    """Whoever is given a key's secret may do what it may: only who holds all of that is."""
+    found = keys.get_key(conn, caller.workspace_id, key_id)
+    if found.account_id is None:
+        caller.check_gives(permissions_of_scopes(found.scopes))
+    else:
+        account = accounts.get_account(conn, caller.workspace_id, found.account_id)
+        check_gives_roles(conn, caller.workspace_id, caller, account.roles)
 
 
 def describe_key(info: KeyInfo, names: dict[int, str], now: datetime) -> Key:

@@ -5,7 +5,6 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-import sqlalchemy as sa
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
@@ -20,8 +19,8 @@ from sluiceway.identity import keys
 from sluiceway.identity import service_accounts as accounts
 from sluiceway.identity.contracts import Caller
 from sluiceway.identity.errors import InvalidKeyRequest
+from sluiceway.identity.giving import MOST_ATTRIBUTES, check_gives_roles
 from sluiceway.identity.permissions import Permission, Scope
-from sluiceway.identity.role_permissions import permissions_of_roles
 from sluiceway.identity.service_accounts import ServiceAccount
 from sluiceway.kit.errors import FieldError
 
@@ -34,7 +33,7 @@ Roles = Annotated[list[str], Field(min_length=1, max_length=accounts.MOST_ROLES,
 Attributes = Annotated[
     dict[str, list[str]],
     Field(
-        max_length=accounts.MOST_ATTRIBUTES,
+        max_length=MOST_ATTRIBUTES,
         description="What row rules compare with.",
         examples=[{"region": ["emea"]}],
     ),
@@ -114,15 +113,14 @@ def create_account(
 ) -> Account:
     """A member that is a program. Its roles may allow no more than whoever makes it may do."""
     with catalog(services, caller) as conn:
-        caller.check_gives(permissions_of_roles(conn, caller.workspace_id, body.roles))
         made = accounts.create_account(
             conn,
             caller.workspace_id,
             body.name,
             body.roles,
+            giver=caller,
             description=body.description,
             attributes=body.attributes,
-            created_by=caller.user_id,
         )
         note(
             request, conn, caller, Action.SERVICE_ACCOUNT_CREATED, target="service_account",
@@ -145,12 +143,11 @@ def change_account(
 ) -> Account:
     """Rename it, give it other roles, disable it or let it in again; its keys follow within seconds."""
     with catalog(services, caller) as conn:
-        before = accounts.get_account(conn, caller.workspace_id, account_id)
-        _check_may_change(conn, caller, before, body.roles)
-        changed = accounts.change_account(
+        before, changed = accounts.change_account(
             conn,
             caller.workspace_id,
             account_id,
+            giver=caller,
             now=services.clock.now(),
             name=body.name,
             description=body.description,
@@ -197,14 +194,14 @@ def create_account_key(
     body: NewAccountKey,
     response: Response,
 ) -> CreatedKey:
-    """Its text is in this answer and nowhere else. Only who may do all that the key will may make it."""
+    """Its text is in this answer and nowhere else. Only who may give the account's roles may make it."""
     now = services.clock.now()
     if body.expires_at is not None and body.expires_at <= now:
         problem = FieldError("expires_at", "should lie in the future")
         raise InvalidKeyRequest("The key would have expired already.", errors=[problem])
     with catalog(services, caller) as conn:
         account = accounts.get_account(conn, caller.workspace_id, account_id)
-        caller.check_gives(keys.allowed_by(conn, caller.workspace_id, body.scopes, account.roles))
+        check_gives_roles(conn, caller.workspace_id, caller, account.roles)
         text = keys.create_key(
             conn,
             caller.workspace_id,
@@ -224,15 +221,6 @@ def create_account_key(
         )  # fmt: skip
     response.headers["Cache-Control"] = "no-store"
     return CreatedKey(key=text, info=describe_key(info, {}, now))
-
-
-def _check_may_change(
-    conn: sa.Connection, caller: Caller, before: ServiceAccount, roles: list[str] | None
-) -> None:
-    """Neither a stronger account than oneself is changed, nor is one made so."""
-    caller.check_gives(permissions_of_roles(conn, caller.workspace_id, before.roles))
-    if roles is not None:
-        caller.check_gives(permissions_of_roles(conn, caller.workspace_id, roles))
 
 
 def _told(account: ServiceAccount) -> Mapping[str, Any]:

@@ -22,7 +22,7 @@ import sqlalchemy as sa
 
 from sluiceway.identity.contracts import KeyAccount, KeyCaller, KeyInfo
 from sluiceway.identity.errors import ExpiredKey, InvalidKey, InvalidKeyRequest
-from sluiceway.identity.permissions import Permission, Scope, permissions_of_scopes
+from sluiceway.identity.permissions import Scope
 from sluiceway.identity.role_permissions import permissions_of_roles
 from sluiceway.infra.database import set_identity
 from sluiceway.kit.errors import FieldError, NotFound
@@ -115,19 +115,6 @@ def create_key(
     return text
 
 
-def allowed_by(
-    conn: sa.Connection, workspace_id: int, scopes: Iterable[Scope | str], account_roles: Iterable[str] | None
-) -> frozenset[Permission]:
-    """What a key of these scopes may do; `account_roles`: of the service account that owns it, if one does.
-
-    Raises `InvalidKeyRequest` for a scope that is unknown.
-    """
-    allowed = permissions_of_scopes(_scopes(scopes))
-    if account_roles is None:
-        return allowed
-    return allowed & permissions_of_roles(conn, workspace_id, account_roles)
-
-
 def new_secret(key_id: str) -> tuple[str, bytes]:
     """A key's text with a fresh secret, and the hash to keep of it."""
     secret = secrets.token_urlsafe(32)
@@ -209,6 +196,25 @@ def check_key(stored: StoredKey | None, secret: str, *, now: datetime) -> KeyCal
     expires_at = min((end for end in ends if end is not None), default=None)
     if expires_at is not None and expires_at <= now:
         raise ExpiredKey(f"The API key expired on {expires_at:%Y-%m-%d %H:%M} UTC.")
+    return _caller(stored, expires_at, by_previous=not current)
+
+
+def standing_of(conn: sa.Connection, workspace_id: int, key_id: str, *, now: datetime) -> KeyCaller | None:
+    """What a key that was recognised before may do now; None: nothing, it was revoked or has ended.
+
+    The transaction acts for the workspace.
+    """
+    stored = find_key(conn, key_id)
+    if stored is None or stored.workspace_id != workspace_id:
+        return None
+    if stored.revoked_at or stored.account_disabled_at:
+        return None
+    if stored.expires_at is not None and stored.expires_at <= now:
+        return None
+    return with_account(conn, _caller(stored, stored.expires_at, by_previous=False))
+
+
+def _caller(stored: StoredKey, expires_at: datetime | None, *, by_previous: bool) -> KeyCaller:
     return KeyCaller(
         key_id=stored.id,
         workspace_id=stored.workspace_id,
@@ -218,7 +224,7 @@ def check_key(stored: StoredKey | None, secret: str, *, now: datetime) -> KeyCal
         expires_at=expires_at,
         rate_per_s=stored.rate_per_s,
         burst=stored.burst,
-        by_previous=not current,
+        by_previous=by_previous,
         account=stored.account,
     )
 

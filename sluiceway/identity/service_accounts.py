@@ -1,10 +1,9 @@
 """Service accounts: members that are programs. They have roles and attributes as people do, and own keys.
 
-Functions take an open connection (role APP) that acts for the workspace, and do not commit. Not here: keys
-themselves (`keys`), who may give which right (`Caller.check_gives`, asked by the API).
+Functions take an open connection (role APP) that acts for the workspace, and do not commit. `giver`: see
+`giving`. Not here: keys themselves (`keys`).
 """
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,18 +12,23 @@ from uuid import UUID
 import orjson
 import sqlalchemy as sa
 
+from sluiceway.identity.contracts import Caller
 from sluiceway.identity.errors import InvalidServiceAccount, ServiceAccountExists
+from sluiceway.identity.giving import (
+    Attributes,
+    attribute_problems,
+    check_gives_attributes,
+    check_gives_roles,
+    known_roles,
+    tidied,
+)
 from sluiceway.identity.keys import NAME_LENGTH, tell_changed
 from sluiceway.identity.permissions import MemberRole
 from sluiceway.kit.errors import FieldError, NotFound
 from sluiceway.kit.ids import uuid7
 
-Attributes = Mapping[str, Iterable[str]]
 DESCRIPTION_LENGTH = 1000
 MOST_ROLES = 20
-MOST_ATTRIBUTES = 50
-MOST_VALUES = 200
-_ATTRIBUTE = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _COLUMNS = "id, name, description, roles, attributes, created_by, created_at, updated_at, disabled_at"
 
 
@@ -49,12 +53,15 @@ def create_account(
     name: str,
     roles: Iterable[str],
     *,
+    giver: Caller | None,
     description: str = "",
     attributes: Attributes | None = None,
-    created_by: UUID | None = None,
 ) -> ServiceAccount:
-    """Raises `InvalidServiceAccount` (naming the field) or `ServiceAccountExists`."""
-    values = _checked(conn, workspace_id, name, description, roles, attributes or {})
+    """Raises `InvalidServiceAccount` (naming the field), `ServiceAccountExists` or `NotPermitted`."""
+    wanted, given = sorted(set(roles)), tidied(attributes or {})
+    values = _checked(conn, workspace_id, name, description, wanted, given)
+    check_gives_roles(conn, workspace_id, giver, wanted)
+    check_gives_attributes(giver, {}, given)
     made = conn.execute(
         sa.text(
             "INSERT INTO app.service_accounts"
@@ -62,7 +69,12 @@ def create_account(
             " VALUES (:id, :workspace, :name, :description, :roles, CAST(:attributes AS jsonb), :by)"
             " ON CONFLICT (workspace_id, lower(name)) DO NOTHING RETURNING id"
         ),
-        {"id": uuid7(), "workspace": workspace_id, "by": created_by, **values},
+        {
+            "id": uuid7(),
+            "workspace": workspace_id,
+            "by": None if giver is None else giver.user_id,
+            **values,
+        },
     ).first()
     if made is None:
         raise _exists(name)
@@ -108,26 +120,32 @@ def change_account(
     workspace_id: int,
     account_id: UUID,
     *,
+    giver: Caller | None,
     now: datetime,
     name: str | None = None,
     description: str | None = None,
     roles: Iterable[str] | None = None,
     attributes: Attributes | None = None,
     disabled: bool | None = None,
-) -> ServiceAccount:
+) -> tuple[ServiceAccount, ServiceAccount]:
     """Change what is given; its keys follow at once. `disabled`: they are refused until it is False again.
 
-    Raises `NotFound`, `InvalidServiceAccount` or `ServiceAccountExists`.
+    Returns it as it was and as it is. Raises `NotFound`, `InvalidServiceAccount`, `ServiceAccountExists`, or
+    `NotPermitted` also for an account that holds more than the giver.
     """
     before = get_account(conn, workspace_id, account_id)
+    wanted = sorted(set(before.roles if roles is None else roles))
+    given = tidied(before.attributes if attributes is None else attributes)
     values = _checked(
         conn,
         workspace_id,
         before.name if name is None else name,
         before.description if description is None else description,
-        before.roles if roles is None else roles,
-        before.attributes if attributes is None else attributes,
+        wanted,
+        given,
     )
+    check_gives_roles(conn, workspace_id, giver, {*before.roles, *wanted})
+    check_gives_attributes(giver, before.attributes, given)
     disabled_at = before.disabled_at
     if disabled is not None:
         disabled_at = (before.disabled_at or now) if disabled else None
@@ -150,7 +168,7 @@ def change_account(
     except sa.exc.IntegrityError:
         raise _exists(str(values["name"])) from None
     _tell_keys(conn, workspace_id, account_id)
-    return get_account(conn, workspace_id, account_id)
+    return before, get_account(conn, workspace_id, account_id)
 
 
 def delete_account(conn: sa.Connection, workspace_id: int, account_id: UUID) -> ServiceAccount:
@@ -179,52 +197,29 @@ def _checked(
     workspace_id: int,
     name: str,
     description: str,
-    roles: Iterable[str],
-    attributes: Attributes,
+    roles: list[str],
+    attributes: dict[str, list[str]],
 ) -> dict[str, object]:
     """The values to keep. Raises `InvalidServiceAccount`."""
-    wanted = sorted(set(roles))
     problems: list[FieldError] = []
     if not name.strip() or len(name) > NAME_LENGTH:
         problems.append(FieldError("name", f"should have 1 to {NAME_LENGTH} characters"))
     if len(description) > DESCRIPTION_LENGTH:
         problems.append(FieldError("description", f"should have at most {DESCRIPTION_LENGTH} characters"))
-    if not 1 <= len(wanted) <= MOST_ROLES:
+    if not 1 <= len(roles) <= MOST_ROLES:
         problems.append(FieldError("roles", f"should name 1 to {MOST_ROLES} roles"))
-    own: set[str] = set(
-        conn.execute(
-            sa.text("SELECT slug FROM app.roles WHERE workspace_id = :workspace"), {"workspace": workspace_id}
-        ).scalars()
-    )
-    known = (set(MemberRole) - {MemberRole.OWNER}) | own
-    problems += [
-        FieldError("roles", f"{slug!r} is no role that an account can have: {', '.join(sorted(known))}")
-        for slug in wanted
-        if slug not in known
-    ]
-    kept = {key: sorted(set(values)) for key, values in attributes.items()}
-    problems += _attribute_problems(kept)
+    known = known_roles(conn, workspace_id) - {MemberRole.OWNER}
+    if any(role not in known for role in roles):
+        problems.append(FieldError("roles", f"should be of {', '.join(sorted(known))}"))
+    problems += attribute_problems(attributes)
     if problems:
         raise InvalidServiceAccount("; ".join(f"{p.field} {p.message}" for p in problems), errors=problems)
     return {
         "name": name.strip(),
         "description": description.strip(),
-        "roles": wanted,
-        "attributes": orjson.dumps(kept).decode(),
+        "roles": roles,
+        "attributes": orjson.dumps(attributes).decode(),
     }
-
-
-def _attribute_problems(attributes: Mapping[str, list[str]]) -> list[FieldError]:
-    if len(attributes) > MOST_ATTRIBUTES:
-        return [FieldError("attributes", f"should have at most {MOST_ATTRIBUTES} names")]
-    found = []
-    for name, values in attributes.items():
-        if not _ATTRIBUTE.fullmatch(name):
-            found.append(FieldError("attributes", f"{name[:80]!r} is no name: letters, digits and _"))
-        elif len(values) > MOST_VALUES or any(not value or len(value) > 200 for value in values):
-            message = f"should be at most {MOST_VALUES} texts of 1 to 200 characters"
-            found.append(FieldError(f"attributes.{name}", message))
-    return found
 
 
 def _exists(name: str) -> ServiceAccountExists:

@@ -33,7 +33,9 @@ def create(
 
     values = _attributes(attributes or [])
     with in_workspace(workspace) as (connection, room):
-        made = create_account(connection, room, name, roles, description=description, attributes=values)
+        made = create_account(
+            connection, room, name, roles, giver=None, description=description, attributes=values
+        )
         note_command(
             connection, Action.SERVICE_ACCOUNT_CREATED, target="service_account", target_id=made.id,
             after={"name": made.name, "roles": list(made.roles), "attributes": values},
@@ -127,7 +129,7 @@ def _set_disabled(name: str, workspace: str | None, disabled: bool) -> None:
 
     with in_workspace(workspace) as (connection, room):
         before = find_account(connection, room, name)
-        change_account(connection, room, before.id, now=datetime.now(UTC), disabled=disabled)
+        change_account(connection, room, before.id, giver=None, now=datetime.now(UTC), disabled=disabled)
         note_command(
             connection, Action.SERVICE_ACCOUNT_CHANGED, target="service_account", target_id=before.id,
             before={"disabled": before.disabled_at is not None}, after={"disabled": disabled},
