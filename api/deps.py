@@ -7,6 +7,7 @@ How a caller is recognised is in `api.security`.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, cast
+from uuid import UUID
 
 import sqlalchemy as sa
 from fastapi import Depends, Request, Security
@@ -14,6 +15,7 @@ from fastapi.security import APIKeyCookie, HTTPBearer
 
 from api.security import COOKIE, identify
 from api.services import ApiServices
+from api.viewing import look
 from sluiceway.identity.contracts import Caller
 from sluiceway.identity.errors import PeopleOnly
 from sluiceway.identity.permissions import Permission
@@ -44,7 +46,8 @@ def caller(
     _cookie: Annotated[object, Security(cookie_scheme)] = None,
 ) -> Caller:
     """Whoever is asking. Raises `Unauthenticated` (401), or `Forbidden` for another site's write."""
-    return identify(request, services(request))
+    known = services(request)
+    return look(request, known, identify(request, known))
 
 
 def require(permission: Permission) -> Callable[..., Caller]:
@@ -63,9 +66,15 @@ def person(who: Annotated[Caller, Depends(caller)]) -> Caller:
 
     Raises `Unauthenticated` (401), or `PeopleOnly` (403) for a key.
     """
+    person_id(who)
+    return who
+
+
+def person_id(who: Caller) -> UUID:
+    """The person's id. Raises `PeopleOnly` for a key."""
     if who.user_id is None:
         raise PeopleOnly("A key is nobody: sign in to do this.")
-    return who
+    return who.user_id
 
 
 Person = Annotated[Caller, Depends(person)]

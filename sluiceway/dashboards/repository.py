@@ -56,6 +56,15 @@ def delete(connection: sa.Connection, workspace_id: int, slug: str) -> None:
     )
 
 
+def hand_over(connection: sa.Connection, workspace_id: int, from_: UUID, to: UUID) -> int:
+    done = connection.execute(
+        sa.update(dashboards)
+        .where(dashboards.c.workspace_id == workspace_id, dashboards.c.created_by == from_)
+        .values(created_by=to)
+    )
+    return done.rowcount
+
+
 def notify_layout(
     connection: sa.Connection,
     workspace_id: int,

@@ -143,6 +143,11 @@ def delete_dashboard(
     repository.notify_changed(connection, workspace_id, slug, None)
 
 
+def hand_over_dashboards(connection: sa.Connection, workspace_id: int, leaving: UUID, successor: UUID) -> int:
+    """What `leaving` made is the successor's from now on; returns how many dashboards."""
+    return repository.hand_over(connection, workspace_id, leaving, successor)
+
+
 def save_layout(
     connection: sa.Connection,
     workspace_id: int,

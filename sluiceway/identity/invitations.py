@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Literal
 from uuid import UUID
 
 import orjson
@@ -38,6 +39,8 @@ from sluiceway.identity.teams import add_to_team, get_team
 from sluiceway.kit import ids
 from sluiceway.kit.errors import FieldError, NotFound
 
+State = Literal["open", "accepted", "revoked", "expired"]
+MailState = Literal["none", "waiting", "sent", "refused"]
 DAYS = 7
 LONGEST_DAYS = 30
 KEPT = timedelta(days=90)
@@ -73,11 +76,10 @@ class Invitation:
     accepted_at: datetime | None
     accepted_by: UUID | None
     revoked_at: datetime | None
-    mail: str
+    mail: MailState
     mail_problem: str | None
 
-    def state(self, now: datetime) -> str:
-        """`open`, `accepted`, `revoked` or `expired`."""
+    def state(self, now: datetime) -> State:
         if self.accepted_at is not None:
             return "accepted"
         if self.revoked_at is not None:
@@ -384,7 +386,7 @@ def _open_already(email: str) -> InvitationOpen:
 
 def _invitation(row: sa.Row[tuple[object, ...]]) -> Invitation:
     found = row._mapping
-    mail = "none"
+    mail: MailState = "none"
     if found["mail_id"] is not None:
         mail = "sent" if found["mailed_at"] else "refused" if found["refused_at"] else "waiting"
     return Invitation(

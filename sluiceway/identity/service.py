@@ -90,6 +90,17 @@ def find_user(conn: sa.Connection, email: str) -> User | None:
     return None if row is None else User(row.id, row.email, row.name, row.created_at, row.disabled_at)
 
 
+def get_user(conn: sa.Connection, user_id: uuid.UUID) -> User:
+    """Somebody whom the transaction acts for, or a member of its workspace. Raises `NotFound`."""
+    row = conn.execute(
+        sa.text("SELECT id, email, name, created_at, disabled_at FROM app.users WHERE id = :id"),
+        {"id": user_id},
+    ).first()
+    if row is None:
+        raise NotFound("There is no such person.")
+    return User(row.id, row.email, row.name, row.created_at, row.disabled_at)
+
+
 def check_password(conn: sa.Connection, email: str, password: str) -> User:
     """Who signs in. An unknown address, a disabled person and a wrong password cost and look the same.
 
