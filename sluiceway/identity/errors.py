@@ -237,3 +237,8 @@ class InvalidPreferences(InvalidInput):
 class PeopleOnly(Forbidden):
     code = "people_only"
     title = "Only a person can do this, not a key"
+
+
+class BelongsElsewhere(Conflict):
+    code = "belongs_elsewhere"
+    title = "This person belongs to another organization, too"
