@@ -3,6 +3,7 @@
 Everything that comes from data is escaped here; pages never write markup of their own from it.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -17,6 +18,8 @@ from dashboards_app.client import Problem
 _STYLE = Path(__file__).parent / "shell.css"
 LOGO = Path(__file__).parent / "logo.svg"
 MARK = Path(__file__).parent / "mark.svg"
+_SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_MARKDOWN = re.compile(r"[\\`*_{}\[\]()#+.!|<>:$~&-]")
 Tone = str  # good | warning | critical | neutral
 
 VERDICTS: dict[str | None, tuple[str, Tone]] = {
@@ -56,6 +59,17 @@ def mark_current(key: str) -> None:
     """Let the link in the container `key` look chosen (Streamlit tells pages apart, not their parameters)."""
     if all(c.isalnum() or c in "-_" for c in key):
         st.html(f"<style>.st-key-{key} a{{background:var(--sw-chosen)!important;font-weight:600}}</style>")
+
+
+def chosen() -> str | None:
+    """The slug in the page's address, or None. What is none could lead a request somewhere else."""
+    slug = st.query_params.get("slug") or ""
+    return slug if _SLUG.fullmatch(slug) else None
+
+
+def plain(text: str) -> str:
+    """Text from data for labels and messages, which Streamlit takes for Markdown."""
+    return _MARKDOWN.sub(r"\\\g<0>", text)
 
 
 def heading(title: str, text: str = "") -> None:

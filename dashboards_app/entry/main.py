@@ -63,13 +63,13 @@ def _navigation(pages: dict[str, Any]) -> None:
             with st.container(key="nav-boards"):
                 for slug, title in boards:
                     with st.container(key=f"nav-board-{slug}"):
-                        st.page_link(pages["dashboard"], label=title, query_params={"slug": slug})
+                        st.page_link(pages["dashboard"], label=ui.plain(title), query_params={"slug": slug})
         st.page_link(pages["pipelines"], icon=":material/conversion_path:")
         st.page_link(pages["dead-letters"], icon=":material/mark_email_unread:")
         st.page_link(pages["quality"], icon=":material/verified_user:")
         st.page_link(pages["health"], icon=":material/monitor_heart:")
         st.page_link(pages["keys"], icon=":material/key:")
-    ui.mark_current(f"nav-board-{st.query_params.get('slug', '')}")
+    ui.mark_current(f"nav-board-{ui.chosen() or ''}")
 
 
 def _boards() -> list[tuple[str, str]]:

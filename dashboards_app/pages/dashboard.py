@@ -9,7 +9,7 @@ from dashboards_app.client import client
 
 def show() -> None:
     """Mount the canvas for `?slug=`. It fetches, listens and saves by itself: nothing reruns for data."""
-    slug = st.query_params.get("slug")
+    slug = ui.chosen()
     if not slug:
         ui.nothing("No dashboard chosen", "Choose one from the list.")
         st.page_link(

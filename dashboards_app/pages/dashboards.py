@@ -37,6 +37,6 @@ def _card(item: dict[str, Any]) -> None:
         )
         st.page_link(
             st.session_state["pages"]["dashboard"],
-            label=item.get("title") or slug,
+            label=ui.plain(item.get("title") or slug),
             query_params={"slug": slug},
         )

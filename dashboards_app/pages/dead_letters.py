@@ -74,7 +74,7 @@ def _all_at_once(letters: list[dict[str, Any]]) -> None:
         try:
             done = client().post("/v1/dead-letters/retry", {"ids": ids})
         except Problem as found:
-            st.toast(str(found), icon=":material/error:")
+            st.toast(ui.plain(str(found)), icon=":material/error:")
             return
         loaded = done["loaded"] + done["duplicates"]
         st.toast(f"{loaded} became rows, {done['failed']} failed again.", icon=":material/check:")
@@ -107,9 +107,10 @@ def _letter(letter: dict[str, Any]) -> None:
 @st.dialog("Payload", width="large")
 def _payload(letter: dict[str, Any]) -> None:
     """The event as it came; one that waits can be corrected and tried again."""
-    st.caption(
+    about = (
         f"{letter['position']}, {ui.size(letter['payload_bytes'])}, event {letter['event_id'] or 'unnamed'}"
     )
+    st.caption(ui.plain(about))
     text = indented(letter["payload"])
     if letter["payload_truncated"] or letter["state"] not in WAITING:
         st.code(text, language="json", wrap_lines=True, height=420)
@@ -127,10 +128,10 @@ def _retry(letter: dict[str, Any], corrected: str | None) -> None:
         with st.spinner("Trying again"):
             answer = client().post(f"/v1/dead-letters/{letter['id']}/retry", body)
     except Problem as found:
-        st.toast(str(found), icon=":material/error:")
+        st.toast(ui.plain(str(found)), icon=":material/error:")
         return
     if answer["state"] in WAITING:
-        st.toast(f"It failed again: {answer['reason']}", icon=":material/error:")
+        st.toast(f"It failed again: {ui.plain(answer['reason'])}", icon=":material/error:")
     else:
         st.toast("It became a row.", icon=":material/check:")
     st.rerun()
@@ -140,7 +141,7 @@ def _discard(letter: dict[str, Any]) -> None:
     try:
         client().post(f"/v1/dead-letters/{letter['id']}/discard")
     except Problem as found:
-        st.toast(str(found), icon=":material/error:")
+        st.toast(ui.plain(str(found)), icon=":material/error:")
         return
     st.toast("Discarded; bronze still has it.", icon=":material/check:")
     st.rerun()

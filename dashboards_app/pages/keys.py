@@ -43,7 +43,9 @@ def _row(key: dict[str, Any]) -> None:
 
 @st.dialog("Revoke key")
 def _revoke(key: dict[str, Any]) -> None:
-    st.write(f"Programs that use **{key['name']}** are refused within seconds. This cannot be undone.")
+    st.write(
+        f"Programs that use **{ui.plain(key['name'])}** are refused within seconds. This cannot be undone."
+    )
     if st.button("Revoke", type="primary"):
         try:
             client().delete(f"/v1/keys/{key['id']}")

@@ -13,7 +13,7 @@ from dashboards_app.pages.quality import expectations
 
 def show() -> None:
     """The pipeline named in `?slug=`."""
-    slug = st.query_params.get("slug")
+    slug = ui.chosen()
     with st.container(key="back"):
         st.page_link(
             st.session_state["pages"]["pipelines"], label="All pipelines", icon=":material/arrow_back:"
@@ -51,7 +51,7 @@ def _actions(item: dict[str, Any]) -> None:
         try:
             client().post(f"/v1/pipelines/{slug}/{action}")
         except Problem as found:
-            st.toast(str(found), icon=":material/error:")
+            st.toast(ui.plain(str(found)), icon=":material/error:")
         else:
             st.rerun()
 

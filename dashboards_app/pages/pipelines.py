@@ -70,7 +70,9 @@ def _row(item: dict[str, Any]) -> None:
             f"<span>{escape(item['slug'])}</span></div><dl>{inside}</dl></div>"
         )
         st.page_link(
-            st.session_state["pages"]["pipeline"], label=item["title"], query_params={"slug": item["slug"]}
+            st.session_state["pages"]["pipeline"],
+            label=ui.plain(item["title"]),
+            query_params={"slug": item["slug"]},
         )
 
 
