@@ -71,11 +71,15 @@ def create_app(
 
 
 class Platform:
-    """The outermost application: events go straight to their route, the rest through the frame."""
+    """The outermost application: events go straight to their route, the rest through the frame.
+
+    `api`: the FastAPI application inside, whose routes tests walk.
+    """
 
     def __init__(
         self, framed: ASGIApp, events: ASGIApp | None, api: FastAPI, proxies: TrustedProxies
     ) -> None:
+        self.api = api
         self.openapi = api.openapi
         self._framed = framed
         self._events = events
