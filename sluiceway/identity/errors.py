@@ -242,3 +242,13 @@ class PeopleOnly(Forbidden):
 class BelongsElsewhere(Conflict):
     code = "belongs_elsewhere"
     title = "This person belongs to another organization, too"
+
+
+class InvalidProvisioning(InvalidInput):
+    code = "invalid_provisioning"
+    title = "What the identity provider sent is not valid"
+
+
+class ProvisionedTwice(Conflict):
+    code = "provisioned_twice"
+    title = "There is such a user or group already"
