@@ -16,6 +16,13 @@ def owner_url(settings: Settings) -> str:
     return settings.database_url or embedded_server(settings).url
 
 
-def open_database(settings: Settings, key: SecretKey | None = None, *, pool_size: int = 5) -> Database:
+def open_database(
+    settings: Settings,
+    key: SecretKey | None = None,
+    *,
+    pool_size: int = 5,
+    app_timeout_ms: int | None = None,
+) -> Database:
     """The database of this installation; nothing is connected before it is used."""
-    return Database(owner_url(settings), key or load_secret_key(settings), pool_size=pool_size)
+    found = key or load_secret_key(settings)
+    return Database(owner_url(settings), found, pool_size=pool_size, app_timeout_ms=app_timeout_ms)

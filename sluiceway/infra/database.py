@@ -74,12 +74,16 @@ class Database:
     """Connections to one database. Cheap to make; engines are opened when first asked for.
 
     `url` is the owner's libpq address (`postgresql://…`); the other roles' passwords are derived from `key`.
+    `app_timeout_ms`: the longest statement of the role APP; None: no end (jobs).
     """
 
-    def __init__(self, url: str, key: SecretKey, *, pool_size: int = 5) -> None:
+    def __init__(
+        self, url: str, key: SecretKey, *, pool_size: int = 5, app_timeout_ms: int | None = None
+    ) -> None:
         self._owner = conninfo_to_dict(url)
         self._key = key
         self._pool_size = pool_size
+        self._app_timeout_ms = app_timeout_ms
         self._engines: dict[Role, sa.Engine] = {}
         self._lock = Lock()
 
@@ -93,6 +97,8 @@ class Database:
             found["user"] = role.login
             found["password"] = self._key.password(role.value)
         options = f"-c timezone=UTC {_SERVER_KEEPALIVES} " + _SESSION_OPTIONS.get(role, "")
+        if role is Role.APP and self._app_timeout_ms is not None:
+            options += f" -c statement_timeout={self._app_timeout_ms}"
         found["options"] = options.strip()
         for name, value in _KEEPALIVES.items():
             found.setdefault(name, value)

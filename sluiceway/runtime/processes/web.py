@@ -45,6 +45,7 @@ BACKLOG = 2048
 # Routes are synchronous and wait for the database: this many at a time, a little above the pool's size.
 THREADS = 24
 POOL_SIZE = 8
+STATEMENT_MS = 60_000  # of the catalog; queries over data end after half of that
 INGEST_ONLY: frozenset[Part] = frozenset({"ingest"})
 
 
@@ -70,7 +71,7 @@ def build(
     Raises `SpoolLocked` if another process has the spool.
     """
     key = load_secret_key(settings)
-    database = open_database(settings, key, pool_size=POOL_SIZE)
+    database = open_database(settings, key, pool_size=POOL_SIZE, app_timeout_ms=STATEMENT_MS)
     services = ApiServices(settings=settings, database=database, key=key)
     lifespans: list[Lifespan] = [_foundation(services)]
     events: EventRoute | None = None
