@@ -10,6 +10,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from sluiceway.identity.contracts import User
+from sluiceway.identity.service import act_for
 
 
 def list_members(conn: sa.Connection, workspace_id: int) -> list[tuple[User, str]]:
@@ -26,6 +27,7 @@ def list_members(conn: sa.Connection, workspace_id: int) -> list[tuple[User, str
 
 def set_disabled(conn: sa.Connection, user_id: UUID, at: datetime | None) -> None:
     """Lock the person out from `at` on, or let them in again (None)."""
+    act_for(conn, user_id)
     conn.execute(sa.text("UPDATE app.users SET disabled_at = :at WHERE id = :id"), {"at": at, "id": user_id})
 
 

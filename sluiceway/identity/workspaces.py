@@ -46,6 +46,28 @@ class Organization:
     created_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """An organization and one of its workspaces; None where it has none."""
+
+    organization_id: int
+    organization_slug: str
+    organization_name: str
+    workspace_id: int | None
+    workspace_slug: str | None
+    workspace_name: str | None
+    members: int
+
+
+def all_places(conn: sa.Connection) -> list[Place]:
+    """Every workspace of the installation: for its operator alone, no workspace need be set."""
+    rows = conn.execute(sa.text("SELECT * FROM app.all_workspaces()"))
+    return [
+        Place(r.organization_id, r.organization_slug, r.organization_name, r.id, r.slug, r.name, r.members)
+        for r in rows
+    ]
+
+
 def organization(conn: sa.Connection) -> Organization:
     """The one of the workspace that is acted for. Raises `NotFound`."""
     row = conn.execute(sa.text("SELECT id, slug, name, created_at FROM app.organizations")).first()

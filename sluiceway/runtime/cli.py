@@ -13,14 +13,19 @@ import typer
 from sluiceway.kit.errors import InvalidInput, SluicewayError
 from sluiceway.runtime.commands import (
     audits,
+    invitations,
     keys,
     links,
+    members,
     operations,
+    organizations,
     privacy,
+    roles,
     sealing,
     secrets,
     service_accounts,
     spools,
+    teams,
     usage,
     users,
     verifying,
@@ -36,6 +41,13 @@ app = typer.Typer(
 )
 privacy.register(users.app)
 app.add_typer(users.app, name="user")
+app.add_typer(members.app, name="member")
+app.command("invite")(invitations.invite)
+app.add_typer(invitations.app, name="invitation")
+app.add_typer(roles.app, name="role")
+app.add_typer(teams.app, name="team")
+app.add_typer(organizations.app, name="workspace")
+app.add_typer(organizations.organizations, name="organization")
 app.add_typer(keys.app, name="key")
 app.add_typer(service_accounts.app, name="service-account")
 app.add_typer(links.app, name="link")

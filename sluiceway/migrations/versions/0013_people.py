@@ -257,11 +257,14 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = app, pg_temp AS $$
   WHERE i.token_hash = hash
 $$;
 
--- The workspace of this slug, the first one for null; several rows: the slug stands for several.
+-- The workspace of this slug (or `organization/workspace`), the first one for null; several rows: the slug
+-- stands for several.
 CREATE FUNCTION app.find_workspaces(wanted text) RETURNS TABLE (id integer)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = app, pg_temp AS $$
-  SELECT w.id FROM app.workspaces w
-  WHERE CASE WHEN wanted IS NULL THEN w.id = (SELECT min(x.id) FROM app.workspaces x) ELSE w.slug = wanted END
+  SELECT w.id FROM app.workspaces w JOIN app.organizations o ON o.id = w.organization_id
+  WHERE CASE WHEN wanted IS NULL THEN w.id = (SELECT min(x.id) FROM app.workspaces x)
+             WHEN strpos(wanted, '/') > 0 THEN o.slug || '/' || w.slug = wanted
+             ELSE w.slug = wanted END
   ORDER BY w.id LIMIT 2
 $$;
 -- A workspace with its first owner, who owns the organization; null: the slug is taken.
@@ -290,6 +293,15 @@ BEGIN
   END IF;
   RETURN made;
 END $$;
+-- For the command line, whose user has the whole installation.
+CREATE FUNCTION app.all_workspaces()
+RETURNS TABLE (id integer, slug text, name text, organization_id integer, organization_slug text,
+               organization_name text, members bigint)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = app, pg_temp AS $$
+  SELECT w.id, w.slug, w.name, o.id, o.slug, o.name,
+         (SELECT count(*) FROM app.memberships m WHERE m.workspace_id = w.id AND m.disabled_at IS NULL)
+  FROM app.organizations o LEFT JOIN app.workspaces w ON w.organization_id = o.id ORDER BY o.id, w.id
+$$;
 CREATE FUNCTION app.workspaces_of(organization integer)
 RETURNS TABLE (id integer, slug text, name text, created_at timestamptz, members bigint)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = app, pg_temp AS $$
@@ -306,10 +318,10 @@ $$;
 
 REVOKE ALL ON FUNCTION app.found_organization, app.member_access, app.find_session, app.move_session,
   app.memberships_of, app.find_person, app.add_person, app.find_invitation, app.find_workspaces,
-  app.create_workspace, app.create_organization, app.workspaces_of, app.owners_of FROM PUBLIC;
+  app.create_workspace, app.create_organization, app.all_workspaces, app.workspaces_of, app.owners_of FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION app.member_access, app.find_session, app.move_session,
   app.memberships_of, app.find_person, app.add_person, app.find_invitation, app.find_workspaces,
-  app.create_workspace, app.create_organization, app.workspaces_of, app.owners_of TO sluiceway_app;
+  app.create_workspace, app.create_organization, app.all_workspaces, app.workspaces_of, app.owners_of TO sluiceway_app;
 """
 
 LOCKS = """
@@ -367,7 +379,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON app.users TO sluiceway_app;
 DROP TRIGGER found_organization ON app.memberships;
 DROP FUNCTION app.found_organization, app.find_session, app.move_session, app.memberships_of, app.find_person,
   app.add_person, app.find_invitation, app.find_workspaces, app.create_workspace, app.create_organization,
-  app.workspaces_of, app.owners_of;
+  app.all_workspaces, app.workspaces_of, app.owners_of;
 DROP FUNCTION app.member_access;
 DROP TABLE app.organization_owners, app.invitations, app.mails, app.team_members, app.team_roles, app.teams;
 UPDATE app.memberships SET role = 'viewer' WHERE custom_role IS NOT NULL;
