@@ -22,7 +22,7 @@ CREATE TABLE app.service_accounts (
   UNIQUE (workspace_id, id)
 );
 CREATE UNIQUE INDEX service_accounts_name ON app.service_accounts (workspace_id, lower(name));
-COMMENT ON TABLE app.service_accounts IS 'Members that are programs: they own keys and never sign in.';
+COMMENT ON TABLE app.service_accounts IS 'Members that are programs: they own keys and never sign in. Personal: who made it. Kept: until removed, without the maker once their account is deleted.';
 COMMENT ON COLUMN app.service_accounts.roles IS 'Slugs of roles, built in or the workspace''s own.';
 COMMENT ON COLUMN app.service_accounts.attributes IS 'For row rules: {name: [values]}.';
 CALL app.isolate('app.service_accounts');
@@ -86,7 +86,7 @@ CREATE TABLE app.dashboard_links (
 );
 CREATE INDEX dashboard_links_newest ON app.dashboard_links (workspace_id, created_at DESC, id DESC);
 CREATE INDEX dashboard_links_dashboard ON app.dashboard_links (dashboard_id);
-COMMENT ON TABLE app.dashboard_links IS 'Links that show one dashboard to whoever has them, without signing in.';
+COMMENT ON TABLE app.dashboard_links IS 'Links that show one dashboard to whoever has them, without signing in; of the token only SHA-256, of a password argon2id. Personal: who made it, and the address that opened it last. Kept: as long as the dashboard, without the maker once their account is deleted.';
 COMMENT ON COLUMN app.dashboard_links.token_hash IS 'SHA-256 of the token in the link''s address.';
 COMMENT ON COLUMN app.dashboard_links.password_hash IS 'argon2id; null: the link alone is enough.';
 COMMENT ON COLUMN app.dashboard_links.filters IS 'Added to every query: [{field, op, value}].';
@@ -122,7 +122,7 @@ CREATE TABLE app.provisioned_users (
 );
 CREATE UNIQUE INDEX provisioned_users_name ON app.provisioned_users (workspace_id, lower(user_name));
 COMMENT ON TABLE app.provisioned_users IS
-  'People whom an identity provider keeps over SCIM. Whether they are active says their membership.';
+  'People whom an identity provider keeps over SCIM; whether they are active says their membership. Personal: names and addresses as the provider sent them. Kept: until the provider removes them or the account is deleted.';
 COMMENT ON COLUMN app.provisioned_users.made_account IS 'Whether provisioning made the account, rather than found it.';
 COMMENT ON COLUMN app.provisioned_users.attributes IS 'What the provider sent and is to get back.';
 CREATE TABLE app.provisioned_groups (
@@ -133,7 +133,7 @@ CREATE TABLE app.provisioned_groups (
   updated_at timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (workspace_id, team_id)
 );
-COMMENT ON TABLE app.provisioned_groups IS 'Teams that an identity provider keeps over SCIM.';
+COMMENT ON TABLE app.provisioned_groups IS 'Teams that an identity provider keeps over SCIM. Personal: none. Kept: until removed.';
 CALL app.isolate('app.provisioned_users');
 CALL app.isolate('app.provisioned_groups');
 GRANT SELECT, INSERT, UPDATE, DELETE ON app.provisioned_users, app.provisioned_groups TO sluiceway_app;
