@@ -209,7 +209,7 @@ END $$;
 CREATE FUNCTION app.erase_audit_person(person uuid, email text) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = app, pg_temp AS $$
 DECLARE
-  found bigint;
+  touched bigint;
   wanted text := format('"%s"', lower(email));
 BEGIN
   UPDATE app.audit_entries SET
@@ -217,8 +217,8 @@ BEGIN
     whom = CASE WHEN target_id = person::text OR strpos(lower(whom), wanted) > 0 THEN NULL ELSE whom END
   WHERE (who IS NOT NULL AND actor_kind = 'user' AND actor_id = person::text)
      OR (whom IS NOT NULL AND (target_id = person::text OR strpos(lower(whom), wanted) > 0));
-  GET DIAGNOSTICS found = ROW_COUNT;
-  RETURN found;
+  GET DIAGNOSTICS touched = ROW_COUNT;
+  RETURN touched;
 END $$;
 
 -- What the log says of a person, in every workspace, for that person alone: of others only that they acted.
