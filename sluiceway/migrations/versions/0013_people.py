@@ -341,11 +341,11 @@ GRANT SELECT, UPDATE, DELETE ON app.mails TO sluiceway_writer;
 -- People: whom the workspace has, and oneself (sluiceway.user_id). app.add_person is the one way to make one.
 ALTER TABLE app.users ENABLE ROW LEVEL SECURITY;
 CREATE POLICY people_met ON app.users FOR SELECT TO sluiceway_app
-  USING (id = (SELECT app.current_person()) OR id IN (SELECT m.user_id FROM app.memberships m));
+  USING (id = (SELECT nullif(current_setting('sluiceway.user_id', true), '')::uuid) OR id IN (SELECT m.user_id FROM app.memberships m));
 CREATE POLICY people_changed ON app.users FOR UPDATE TO sluiceway_app
-  USING (id = (SELECT app.current_person()) OR id IN (SELECT m.user_id FROM app.memberships m));
+  USING (id = (SELECT nullif(current_setting('sluiceway.user_id', true), '')::uuid) OR id IN (SELECT m.user_id FROM app.memberships m));
 CREATE POLICY oneself_forgotten ON app.users FOR DELETE TO sluiceway_app
-  USING (id = (SELECT app.current_person()));
+  USING (id = (SELECT nullif(current_setting('sluiceway.user_id', true), '')::uuid));
 REVOKE INSERT ON app.users FROM sluiceway_app;
 
 -- Workspaces and organizations: the one that is acted for.
