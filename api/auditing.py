@@ -7,7 +7,7 @@ itself (`sluiceway.audit`), keys in use (`api.security`).
 import re
 import uuid
 from datetime import timedelta
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import sqlalchemy as sa
 from starlette.requests import HTTPConnection
@@ -19,6 +19,10 @@ from sluiceway.audit.service import READ_PAUSE, record, record_once
 from sluiceway.identity import service
 from sluiceway.identity.contracts import Caller, User
 from sluiceway.infra.database import Database, Role, set_identity
+
+if TYPE_CHECKING:
+    from sluiceway.identity.federation import Admitted
+    from sluiceway.identity.providers import Provider
 
 FIRST_WORKSPACE = 1
 _ADDRESS = re.compile(r"[^\s@]{1,64}@[^\s@]{1,190}")
@@ -122,3 +126,33 @@ def _actor(request: HTTPConnection, kind: ActorKind, subject: str, name: str) ->
         user_agent=request.headers.get("user-agent", ""),
         request_id=str(getattr(request.state, "request_id", "")),
     )
+
+
+def note_federated(
+    request: HTTPConnection, conn: sa.Connection, admitted: "Admitted", provider: "Provider"
+) -> None:
+    """Record what a sign-in through a provider changed: in the workspace that it changed.
+
+    Leaves the transaction acting for no workspace.
+    """
+    user = admitted.user
+    actor = _actor(request, "user", str(user.id), user.email)
+    for change in admitted.changes:
+        set_identity(conn, workspace_id=change.workspace_id, user_id=str(user.id))
+        if change.before is None:
+            action = Action.MEMBER_JOINED
+        else:
+            action = Action.MEMBER_DISABLED if change.after is None else Action.MEMBER_ROLE_CHANGED
+        record(
+            conn,
+            Entry(
+                action,
+                actor,
+                "member",
+                str(user.id),
+                before=None if change.before is None else {"role": change.before},
+                after=None if change.after is None else {"role": change.after},
+                detail={"provider": provider.spec.name, "account_made": admitted.made},
+            ),
+        )
+    set_identity(conn, workspace_id=None, user_id=str(user.id))

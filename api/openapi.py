@@ -20,7 +20,8 @@ _UNLIMITED = frozenset({"/healthz", "/readyz", "/metrics"})
 _METHODS = frozenset({"get", "put", "post", "delete", "patch", "head"})
 
 TAGS = [
-    {"name": "session", "description": "Signing in and out; who is asking."},
+    {"name": "session", "description": "Signing in and out; who is asking, and how they sign in."},
+    {"name": "sign-in", "description": "What a workspace asks of those who sign in; identity providers."},
     {"name": "pipelines", "description": "Pipelines as code, their versions and their state."},
     {"name": "events", "description": "Sending events."},
     {"name": "data", "description": "Queries over silver, gold and marts."},
@@ -30,6 +31,7 @@ TAGS = [
     {"name": "dead letters", "description": "Events that could not become rows: see, correct, retry."},
     {"name": "quality", "description": "Expectation suites and what they found."},
     {"name": "replays", "description": "Deriving silver again from bronze."},
+    {"name": "rules", "description": "Row rules and column masks: who sees which rows and columns."},
     {"name": "keys", "description": "API keys."},
     {"name": "service accounts", "description": "Members that are programs, and their keys."},
     {"name": "links", "description": "Links that show one dashboard without signing in."},

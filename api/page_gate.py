@@ -28,7 +28,7 @@ from api.security import (
 )
 from api.services import ApiServices
 from sluiceway.identity.contracts import Caller
-from sluiceway.identity.errors import NotSignedIn
+from sluiceway.identity.errors import NotSignedIn, SecondFactorMissing
 from sluiceway.kit.errors import SluicewayError, TooManyRequests, Unavailable
 
 log = logging.getLogger("sluiceway.api")
@@ -63,6 +63,9 @@ class PageGate:
             log.warning("database away: %s (page %s)", type(error).__name__, path)
             away = Unavailable("The database does not answer.", retry_after_s=2)
             await self._refuse(away, scope, receive, send)
+            return
+        if caller.second_factor_missing:
+            await self._ask_for_second_factor(scope, receive, send)
             return
         who = user_header(caller, client_address(scope))
         scope["headers"] = [*scope["headers"], (USER_HEADER, who)]
@@ -109,6 +112,16 @@ class PageGate:
         if wants_page(scope["method"], scope["path"], HTTPConnection(scope).headers):
             body, media_type = error_page(error, request_id).encode(), error_pages.MEDIA_TYPE
         await Response(body, error.status, headers, media_type)(scope, receive, send)
+
+    async def _ask_for_second_factor(self, scope: Scope, receive: Receive, send: Send) -> None:
+        error = SecondFactorMissing("This workspace asks for a second factor: set one up first.")
+        if scope["type"] == "websocket" or not wants_page(
+            scope["method"], scope["path"], HTTPConnection(scope).headers
+        ):
+            await self._refuse(error, scope, receive, send)
+            return
+        answer = RedirectResponse("/account", status_code=303, headers={"Cache-Control": "no-store"})
+        await answer(scope, receive, send)
 
     async def _turn_away(self, scope: Scope, receive: Receive, send: Send) -> None:
         socket = scope["type"] == "websocket"

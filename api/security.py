@@ -4,6 +4,8 @@ Not here: what they may do (`sluiceway.identity.permissions`, asked by `api.deps
 """
 
 import time
+from collections.abc import Iterable
+from datetime import timedelta
 from threading import Lock
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -59,8 +61,11 @@ class SessionCache:
             self._found[sessions.hash_token(token)] = (time.monotonic() + SESSION_CACHE_S, caller)
 
     def forget(self, token: str) -> None:
+        self.forget_hash(sessions.hash_token(token))
+
+    def forget_hash(self, found: bytes) -> None:
         with self._lock:
-            self._found.pop(sessions.hash_token(token), None)
+            self._found.pop(found, None)
 
     def forget_people(self, workspace_id: int, user_id: UUID | None = None) -> None:
         """What somebody, or everybody, holds in the workspace may have changed."""
@@ -101,7 +106,7 @@ def session_caller(services: "ApiServices", token: str) -> Caller:
     found = cache.get(token)
     if found is None or (found.expires_at is not None and found.expires_at <= now):
         with services.database.transaction(Role.APP) as connection:
-            found = sessions.find_session(connection, token, now=now)
+            found = sessions.find_session(connection, token, now=now, idle=idle_limit(services.settings))
         cache.put(token, found)
     return found
 
@@ -115,6 +120,18 @@ def forget_people(services: "ApiServices", workspace_id: int, user_id: UUID | No
     """Have this process ask anew what a member (None: any member) holds; others do within seconds."""
     cache: SessionCache = services.extra.setdefault("sessions", SessionCache())
     cache.forget_people(workspace_id, user_id)
+
+
+def forget_sessions(services: "ApiServices", hashes: Iterable[bytes]) -> None:
+    """Of sessions that have just ended, by the hashes of their tokens."""
+    cache: SessionCache = services.extra.setdefault("sessions", SessionCache())
+    for found in hashes:
+        cache.forget_hash(found)
+
+
+def idle_limit(settings: Settings) -> timedelta:
+    """After how long without a request a session that is not remembered ends."""
+    return timedelta(minutes=settings.session_idle_minutes)
 
 
 def is_https(settings: Settings) -> bool:
@@ -186,6 +203,7 @@ def _by_cookie(request: Request, services: "ApiServices") -> Caller:
 
 __all__ = [
     "COOKIE", "CrossSiteRequest", "NotSignedIn", "SessionCache", "check_same_origin", "cookie_name",
-    "count_caller", "forget_people", "forget_session", "identify", "is_https", "session_caller",
-    "session_token",
+    "count_caller", "forget_people", "forget_session", "forget_sessions", "identify", "idle_limit",
+    "is_https",
+    "session_caller", "session_token",
 ]  # fmt: skip

@@ -5,6 +5,7 @@ Services take an open connection (role APP) and do not commit. Sessions and keys
 
 import re
 import uuid
+from collections.abc import Iterable
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -13,6 +14,7 @@ from sluiceway.identity import passwords
 from sluiceway.identity.contracts import Membership, User
 from sluiceway.identity.errors import EmailTaken, InvalidPerson, WrongCredentials
 from sluiceway.identity.permissions import MemberRole
+from sluiceway.identity.strength import password_problem
 from sluiceway.kit.errors import FieldError, NotFound
 from sluiceway.kit.ids import uuid7
 
@@ -74,7 +76,7 @@ def add_member(conn: sa.Connection, workspace_id: int, user_id: uuid.UUID, role:
 
 
 def set_password(conn: sa.Connection, user_id: uuid.UUID, password: str) -> None:
-    """Replace the password. Raises `InvalidPerson` if it is too short or too long."""
+    """Replace the password. Raises `InvalidPerson` if it is too short, too long or too easy to guess."""
     problem = _password_problem(password)
     if problem:
         raise InvalidPerson("The password is not valid.", errors=[problem])
@@ -177,7 +179,7 @@ def check_person(email: str, name: str, password: str, *further: FieldError) -> 
         problems.append(FieldError("email", "should be an e-mail address"))
     if not name.strip() or len(name) > NAME_LENGTH:
         problems.append(FieldError("name", f"should have 1 to {NAME_LENGTH} characters"))
-    if (problem := _password_problem(password)) is not None:
+    if (problem := _password_problem(password, (email, name))) is not None:
         problems.append(problem)
     problems += further
     if problems:
@@ -196,8 +198,6 @@ def set_name(conn: sa.Connection, user_id: uuid.UUID, name: str) -> None:
         raise NotFound("There is no such person.")
 
 
-def _password_problem(password: str) -> FieldError | None:
-    low, high = passwords.MINIMUM_LENGTH, passwords.MAXIMUM_LENGTH
-    if low <= len(password) <= high:
-        return None
-    return FieldError("password", f"should have {low} to {high} characters")
+def _password_problem(password: str, about: Iterable[str] = ()) -> FieldError | None:
+    found = password_problem(password, about)
+    return None if found is None else FieldError("password", found)

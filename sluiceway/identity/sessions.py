@@ -6,6 +6,7 @@ Not here: checking a password (`service`), cookies and headers (the API).
 import hashlib
 import re
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -219,7 +220,7 @@ def end_own(
 
     Returns the hashes of their tokens, for caches to forget.
     """
-    rows = conn.execute(
+    rows: Iterable[bytes] = conn.execute(
         sa.text("SELECT app.end_sessions_of(:user, :id, :keep)"),
         {"user": user_id, "id": session_id, "keep": None if keep is None else hash_token(keep)},
     ).scalars()
