@@ -16,11 +16,15 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from api import error_pages
 from api.error_pages import error_page, wants_page
 from api.problems import MEDIA_TYPE, problem_document
+from api.scim.errors import MEDIA_TYPE as SCIM_TYPE
+from api.scim.errors import is_scim, scim_error
+from sluiceway.identity.errors import ConfirmationRequired
+from sluiceway.infra.database_errors import is_away, is_refused
 from sluiceway.kit.errors import (
     BadRequest,
     FieldError,
@@ -105,7 +109,12 @@ def problem_response(request: Request, error: SluicewayError) -> Response:
     body, headers = problem_document(error, request_id=request_id)
     if isinstance(error, MethodNotAllowed):
         headers["Allow"] = error.allowed
+    if is_scim(request.url.path):
+        document, status = scim_error(error)
+        return Response(document, status, headers, SCIM_TYPE)
     if wants_page(request.method, request.url.path, request.headers):
+        if isinstance(error, ConfirmationRequired):
+            return RedirectResponse("/confirm?next=/account", 303, {"Cache-Control": "no-store"})
         html = error_page(error, request_id)
         return Response(html, error.status, headers, error_pages.MEDIA_TYPE)
     return Response(body, status_code=error.status, media_type=MEDIA_TYPE, headers=headers)
@@ -183,11 +192,9 @@ def _from_database(request: Request, error: Exception) -> SluicewayError:
     cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
     if isinstance(cause, psycopg.errors.QueryCanceled):
         return Unavailable("The database took too long; ask for less.", retry_after_s=RETRY_UNAVAILABLE_S)
-    if isinstance(cause, psycopg.DataError):
-        return InvalidInput("A value cannot be kept: a NUL character, or a number out of range.")
-    if isinstance(error, sa.exc.TimeoutError) or isinstance(
-        cause, psycopg.OperationalError | psycopg.InterfaceError
-    ):
+    if is_refused(error):
+        return InvalidInput("A value cannot be kept: a NUL character, a number out of range, or too much.")
+    if is_away(error):
         log.warning("database away: %s (request %s)", type(cause).__name__, _request_id(request))
         return Unavailable("The database does not answer.", retry_after_s=RETRY_UNAVAILABLE_S)
     log.error("request %s failed", _request_id(request), exc_info=error)

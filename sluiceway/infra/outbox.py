@@ -1,19 +1,22 @@
 """What a higher slice must hear after a commit: written in the same transaction, delivered afterwards.
 
 Rows are leased with SKIP LOCKED, so that several workers share the work; a worker that dies loses its lease
-and another one does it again. Delivery is at least once: handlers must bear a second time.
+and another one does it again. Delivery is at least once: handlers must bear a second time. What was traced
+when it was put goes on here: each try is a span below it.
 """
 
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
 import sqlalchemy as sa
 
-from sluiceway.infra import metrics
+from sluiceway.infra import metrics, telemetry
 from sluiceway.infra.database import Database, Role
+from sluiceway.infra.redaction import redact
 from sluiceway.kit.faults import reach
 
 LEASE = timedelta(seconds=60)
@@ -21,11 +24,15 @@ KEPT = timedelta(days=7)
 MAX_ATTEMPTS = 20
 _LONGEST_WAIT_S = 3600.0
 _CHANNEL = "sluiceway_outbox"
+_TRACE = ":traceparent"  # in a row's payload, under a name that no payload of ours has
 
 
 @dataclass(frozen=True, slots=True)
 class OutboxMessage:
-    """One thing to do. `attempts` counts this attempt, from 1."""
+    """One thing to do. `attempts` counts this attempt, from 1.
+
+    `trace`: the `traceparent` that what it leads to goes on from; None if it is not traced.
+    """
 
     id: int
     workspace_id: int
@@ -33,6 +40,7 @@ class OutboxMessage:
     payload: dict[str, Any]
     created_at: datetime
     attempts: int
+    trace: str | None = field(default=None, compare=False)
 
 
 Handler = Callable[[OutboxMessage], None]
@@ -45,8 +53,12 @@ def put(
     payload: Mapping[str, Any],
     *,
     available_at: datetime | None = None,
+    trace: str | None = None,
 ) -> None:
-    """Have `topic` handled once the caller's transaction has committed (not before `available_at`)."""
+    """Have `topic` handled once the caller's transaction has committed (not before `available_at`).
+
+    `trace`: the `traceparent` of what leads to it.
+    """
     connection.execute(
         sa.text(
             "INSERT INTO app.outbox (workspace_id, topic, payload, available_at)"
@@ -55,11 +67,16 @@ def put(
         {
             "workspace": workspace_id,
             "topic": topic,
-            "payload": orjson.dumps(payload).decode(),
+            "payload": as_json(payload, trace),
             "at": available_at,
         },
     )
     connection.execute(sa.text(f"NOTIFY {_CHANNEL}"))
+
+
+def as_json(payload: Mapping[str, Any], trace: str | None) -> str:
+    """A row's payload, for those who write the row themselves."""
+    return orjson.dumps(payload if trace is None else {**payload, _TRACE: trace}).decode()
 
 
 def lease(connection: sa.Connection, worker: str, topics: list[str], limit: int) -> list[OutboxMessage]:
@@ -75,8 +92,13 @@ def lease(connection: sa.Connection, worker: str, topics: list[str], limit: int)
         ),
         {"worker": worker, "lease": LEASE, "topics": topics, "most": MAX_ATTEMPTS, "limit": limit},
     )
-    found = [OutboxMessage(**row) for row in rows.mappings()]
+    found = [_message(**row) for row in rows.mappings()]
     return sorted(found, key=lambda message: message.id)
+
+
+def _message(*, payload: dict[str, Any], **rest: Any) -> OutboxMessage:
+    trace = payload.pop(_TRACE, None)
+    return OutboxMessage(payload=payload, trace=trace, **rest)
 
 
 def settle(connection: sa.Connection, worker: str, message: OutboxMessage, error: str | None) -> None:
@@ -124,11 +146,7 @@ class OutboxWorker:
         if messages:
             reach("outbox.leased")
         for message in messages:
-            error: str | None = None
-            try:
-                self._handlers[message.topic](message)
-            except Exception as failure:
-                error = f"{type(failure).__name__}: {failure}"[:500]
+            error = self._handle(message)
             reach("outbox.handled")
             with self._database.transaction(Role.WRITER) as connection:
                 settle(connection, self._name, message, error)
@@ -138,3 +156,38 @@ class OutboxWorker:
                 metrics.OUTBOX_WAIT_SECONDS.observe(max(0.0, waited.total_seconds()))
             reach("outbox.settled")
         return len(messages)
+
+    def _handle(self, message: OutboxMessage) -> str | None:
+        """What went wrong, or None."""
+        span = _start_span(message)
+        error = kind = None
+        try:
+            traced = message if span is None else replace(message, trace=span.traceparent)
+            self._handlers[message.topic](traced)
+        except Exception as failure:
+            kind = type(failure).__name__
+            error = redact(f"{kind}: {failure}")[:500]
+        if span is not None:
+            span.end(time.time_ns(), error=kind)
+        return error
+
+
+def _start_span(message: OutboxMessage) -> telemetry.Span | None:
+    """A try to deliver: below what put the message, or for itself."""
+    tracing = telemetry.active()
+    if tracing is None:
+        return None
+    waited = datetime.now(UTC) - message.created_at
+    return tracing.start(
+        f"deliver {message.topic}",
+        time.time_ns(),
+        kind="consumer",
+        parent=message.trace,
+        attributes={
+            "sluiceway.topic": message.topic,
+            "sluiceway.workspace.id": message.workspace_id,
+            "sluiceway.message": message.id,
+            "sluiceway.attempt": message.attempts,
+            "sluiceway.waited_s": round(max(0.0, waited.total_seconds()), 3),
+        },
+    )

@@ -4,6 +4,7 @@ A database's message can quote a row's values or a tenant's table, so only what 
 is passed on word for word. Not here: what is answered to clients (`kit.errors`).
 """
 
+import random
 import re
 from dataclasses import dataclass
 from datetime import datetime
@@ -40,6 +41,13 @@ def describe(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return type(error).__name__
+
+
+def growing_pause_s(failures: int, first_s: float, longest_s: float) -> float:
+    """How long to wait after so many failures in a row, from 1: doubling, up to a fifth more or less, so that
+    those who failed together do not all come back at once."""
+    pause_s = min(longest_s, first_s * 2.0 ** min(failures - 1, 30))
+    return pause_s * random.uniform(0.8, 1.2)  # noqa: S311 - spreads retries, guards nothing
 
 
 @dataclass(slots=True)

@@ -34,6 +34,7 @@ from sluiceway.identity.keys import authenticate, parse_key, touch_key
 from sluiceway.identity.service import find_workspace
 from sluiceway.infra.clock import Clock
 from sluiceway.infra.database import Database, Role, set_identity
+from sluiceway.infra.database_errors import is_away
 from sluiceway.infra.trouble import describe
 from sluiceway.ingestion.errors import DatabaseAway, MissingKey
 from sluiceway.ingestion.senders.contracts import Verifier
@@ -51,14 +52,6 @@ AWAY_S = 1.0  # for so long nobody is sent to a database that did not answer
 ASK_S = 3.0  # longest wait of a request for an answer
 MOST_ENTRIES = 20_000
 _TRIES = 3  # of one question, while changes are told faster than it is answered
-# What means that nobody answers. Any other error of the database is about the question that was asked.
-_AWAY = (
-    sa.exc.OperationalError,
-    sa.exc.InterfaceError,
-    sa.exc.TimeoutError,
-    psycopg.OperationalError,
-    psycopg.InterfaceError,
-)
 _SLUG = re.compile(SLUG_PATTERN)
 _WORKSPACE = re.compile(r"[!-~]{1,100}")
 
@@ -381,12 +374,12 @@ class AccessCache:
             forgotten = self._forgotten
             try:
                 answer: Answer = await loop.run_in_executor(self._threads, ask)
-            except _AWAY as error:
-                log.warning("database away: %s", describe(error))
-                self._away_at = self._monotonic()
-                return self._without_database(name)
-            except (sa.exc.SQLAlchemyError, psycopg.Error):
-                log.exception("who may send cannot be read")
+            except (sa.exc.SQLAlchemyError, psycopg.Error) as error:
+                if is_away(error):
+                    log.warning("database away: %s", describe(error))
+                    self._away_at = self._monotonic()
+                    return self._without_database(name)
+                log.exception("who may send cannot be read")  # it is about the question that was asked
                 told = Unavailable("The key cannot be checked: the log says why.", retry_after_s=2)
                 return self._known_before(name) or told
             except SluicewayError as error:

@@ -9,7 +9,6 @@ itself. Only then does the cursor move.
 import json
 import logging
 import os
-import random
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +19,7 @@ from typing import Any, Protocol
 
 from sluiceway.infra import metrics
 from sluiceway.infra.clock import Clock, SystemClock
-from sluiceway.infra.trouble import describe
+from sluiceway.infra.trouble import describe, growing_pause_s
 from sluiceway.ingestion.contracts import Position, SpoolRecord
 from sluiceway.kit.errors import SluicewayError
 from sluiceway.kit.faults import reach
@@ -311,8 +310,7 @@ class BronzeWriter:
             reason=describe(error),
             failures=self.state.failures + 1,
         )
-        pause: float = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** min(self._failures - 1, 10))
-        return pause * random.uniform(0.8, 1.2)  # noqa: S311 - spreads retries, guards nothing
+        return growing_pause_s(self._failures, _FIRST_PAUSE_S, _LONGEST_PAUSE_S)
 
 
 def _groups(records: list[SpoolRecord]) -> Iterator[tuple[int, int, date, list[SpoolRecord]]]:

@@ -3,32 +3,28 @@ refused. Not here: which batch comes next (`service`), and what a transaction ho
 """
 
 import logging
-import random
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
 import psycopg
-import sqlalchemy as sa
 
 from sluiceway.infra.clock import Clock
 from sluiceway.infra.database import Database, Role
-from sluiceway.infra.trouble import describe
+from sluiceway.infra.database_errors import is_away, is_refused
+from sluiceway.infra.trouble import describe, growing_pause_s
 from sluiceway.loading.claims import SpoolNameTaken
 from sluiceway.loading.contracts import LoaderStats
 from sluiceway.warehouse.contracts import CommittedBatch, PreparedBatch
 from sluiceway.warehouse.errors import CursorMoved, PipelineBusy, PipelineGone
-from sluiceway.warehouse.judgement import bare, is_refused, reject
+from sluiceway.warehouse.judgement import bare, reject
 from sluiceway.warehouse.service import Warehouse
 
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
 _SLICE_S = 0.5
 _PATIENCE = 3  # tries of a batch that fails although the database is there
-# SQLSTATEs: read-only, a transaction cut for its age, out of resources, shutting down, an internal error.
-_AWAY = ("25006", "25P03", "25P04", "53", "57P0", "XX")
-_LIMITS = "54"  # what was sent is beyond what a server can do: psycopg calls it an operational error
 
 Connection = psycopg.Connection[Any]
 
@@ -119,8 +115,7 @@ class Committer:
         self._stats.last_error = describe(error)
         self.close()
         self._warehouse.forget()
-        pause_s = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** min(self.failures - 1, 10))
-        pause_s *= random.uniform(0.8, 1.2)  # noqa: S311 - spreads retries, guards nothing
+        pause_s = growing_pause_s(self.failures, _FIRST_PAUSE_S, _LONGEST_PAUSE_S)
         began = time.monotonic()
         while (left := began + pause_s - time.monotonic()) > 0:
             if stop.wait(min(left, _SLICE_S)):
@@ -151,20 +146,6 @@ class Committer:
             return reject(batch, everything, "load_failed")
         # The dead letters themselves are refused: without what came from outside, but for the bytes.
         return bare(batch) if tries > _PATIENCE else batch
-
-
-def is_away(error: BaseException) -> bool:
-    """Whether the server, not what was sent to it, is at fault: gone, going, read-only, full or broken.
-
-    A server that is read-only may be one that is not promoted yet, or the wrong one of several.
-    """
-    inner = error.orig if isinstance(error, sa.exc.DBAPIError) else error
-    if not isinstance(inner, psycopg.Error):
-        return isinstance(error, sa.exc.TimeoutError)
-    state = inner.sqlstate or ""
-    if state.startswith(_LIMITS):
-        return False
-    return state.startswith(_AWAY) or isinstance(inner, psycopg.OperationalError | psycopg.InterfaceError)
 
 
 def first_line(error: Exception) -> str:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import psycopg
 
 from sluiceway.quality.contracts import GateVerdict, Verdict
 from sluiceway.transforms.contracts import INDEX, Rejected
@@ -91,10 +90,3 @@ def bare(batch: PreparedBatch) -> PreparedBatch:
     rejected = [Rejected(r.index, r.step, r.code, reason) for r in batch.mapped.rejected]
     arrivals = replace(batch.arrivals, headers=[{}] * len(batch.arrivals))
     return replace(batch, arrivals=arrivals, mapped=replace(batch.mapped, rejected=rejected))
-
-
-def is_refused(error: BaseException) -> bool:
-    """Whether the database refuses the values it was given: wrong ones, or too large ones (class 54)."""
-    if isinstance(error, psycopg.DataError):
-        return True
-    return isinstance(error, psycopg.Error) and (error.sqlstate or "").startswith("54")

@@ -14,6 +14,7 @@ import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
+from sluiceway.infra import outbox
 from sluiceway.ingestion.contracts import Position
 from sluiceway.kit.ids import uuid7
 from sluiceway.quality.contracts import ExpectationOutcome
@@ -106,6 +107,13 @@ def find_known_ids(
     connection: Connection, pipeline_id: int, ids: Sequence[str], since: datetime, until: datetime
 ) -> set[str]:
     """Those of `ids` that silver has had from the week that `since` lies in to that of `until`."""
+    return find_known_ids_on(connection, pipeline_id, ids, days_between(since, until))
+
+
+def find_known_ids_on(
+    connection: Connection, pipeline_id: int, ids: Sequence[str], days: Sequence[date]
+) -> set[str]:
+    """Those of `ids` that silver has had on one of `days` of receipt."""
     # Not prepared, here and below: a plan kept from when the leaf was small would read it whole for ever.
     joined = _SEPARATOR.join(ids)
     # psycopg quotes the items of a list one by one: 6 µs each, as much as all else that is done for an event.
@@ -117,7 +125,7 @@ def find_known_ids(
         " SELECT event_id FROM silver.event_keys k"
         f" WHERE k.pipeline_id = %s AND k.day = d.day AND k.event_id = ANY({wanted})"
         " AND k.seen_at >= d.day AND k.seen_at < d.day + 1) found",
-        (days_between(since, until), pipeline_id, joined if together else ids),
+        (list(days), pipeline_id, joined if together else ids),
         prepare=False,
     )
     return {row[0] for row in rows.fetchall()}
@@ -175,37 +183,40 @@ def find_last_seq(connection: Connection, pipeline_id: int) -> int:
     return int(row[0]) if row else 0
 
 
-def count_known_ids(connection: Connection, pipeline_id: int, since: datetime) -> int:
-    """How many ids `read_known_ids` gives."""
-    row = connection.execute(
-        "SELECT count(*) FROM silver.event_keys WHERE pipeline_id = %s"
-        " AND seen_at >= date_trunc('week', %s::timestamptz)",
-        (pipeline_id, since),
-    ).fetchone()
-    return int(row[0]) if row else 0
+def count_known_ids(connection: Connection, pipeline_id: int, first: date) -> dict[date, int]:
+    """How many ids `read_known_ids` gives for each day from `first` on that has any, the oldest first."""
+    rows = connection.execute(
+        "SELECT day, count(*) FROM silver.event_keys WHERE pipeline_id = %s AND seen_at >= %s::date"
+        " GROUP BY day ORDER BY day",
+        (pipeline_id, first),
+    )
+    return dict(rows.fetchall())
 
 
-def read_known_ids(connection: Connection, pipeline_id: int, since: datetime) -> Iterator[pl.Series]:
-    """Every id that `find_known_ids` could find, a piece at a time."""
+def read_known_ids(connection: Connection, pipeline_id: int, day: date) -> Iterator[pl.Series]:
+    """Every id that `find_known_ids_on` could find on the day, a piece at a time."""
     with connection.cursor(name="known_ids", binary=True) as cursor:
         cursor.execute(
-            "SELECT event_id FROM silver.event_keys WHERE pipeline_id = %s"
-            " AND seen_at >= date_trunc('week', %s::timestamptz)",
-            (pipeline_id, since),
+            "SELECT event_id FROM silver.event_keys WHERE pipeline_id = %(pipeline)s AND day = %(day)s"
+            " AND seen_at >= %(day)s::date AND seen_at < %(day)s::date + 1",
+            {"pipeline": pipeline_id, "day": day},
         )
         while rows := cursor.fetchmany(_PIECE):
             yield pl.Series([row[0] for row in rows], dtype=pl.String)
 
 
-def find_ids_between(connection: Connection, table: str, after: int, last: int) -> pl.Series:
-    """The event ids of a silver table's rows with a seq in (`after`, `last`]."""
+def find_ids_between(connection: Connection, table: str, after: int, last: int) -> pl.DataFrame:
+    """Of a silver table's rows with a seq in (`after`, `last`]: `event_id`, `day` of receipt, and whether
+    they are `live` (a replay may give a row another time of receipt than its key has)."""
     rows = connection.execute(
-        sql.SQL("SELECT event_id FROM {} WHERE seq > %s AND seq <= %s").format(
-            sql.Identifier("silver", table)
-        ),
+        sql.SQL(
+            "SELECT t.event_id, (t.received_at AT TIME ZONE 'UTC')::date, b.origin = 'live' FROM {} t"
+            " JOIN silver.batches b ON b.id = t.batch_id WHERE t.seq > %s AND t.seq <= %s"
+        ).format(sql.Identifier("silver", table)),
         (after, last),
     ).fetchall()
-    return pl.Series([row[0] for row in rows], dtype=pl.String)
+    columns = {"event_id": pl.String, "day": pl.Date, "live": pl.Boolean}
+    return pl.DataFrame(rows, schema=columns, orient="row")
 
 
 def insert_batch(connection: Connection, values: Mapping[str, Any]) -> int:
@@ -355,10 +366,13 @@ def notify(connection: Connection, payload: str) -> None:
     connection.execute("SELECT pg_notify(%s, %s)", (CHANNEL, payload))
 
 
-def add_outbox(connection: Connection, workspace_id: int, topic: str, payload: Mapping[str, Any]) -> None:
+def add_outbox(
+    connection: Connection, workspace_id: int, topic: str, payload: Mapping[str, Any], trace: str | None
+) -> None:
+    """`trace`: the batch's `traceparent`, if it is traced: what is delivered goes on from it."""
     connection.execute(
-        "INSERT INTO app.outbox (workspace_id, topic, payload) VALUES (%s, %s, %s)",
-        (workspace_id, topic, Jsonb(dict(payload))),
+        "INSERT INTO app.outbox (workspace_id, topic, payload) VALUES (%s, %s, %s::jsonb)",
+        (workspace_id, topic, outbox.as_json(payload, trace)),
     )
 
 

@@ -23,13 +23,14 @@ from sluiceway.ingestion.contracts import Position
 from sluiceway.kit.errors import SluicewayError
 from sluiceway.kit.faults import reach
 from sluiceway.quality.contracts import Gate, GateVerdict, Verdict
-from sluiceway.transforms.contracts import INDEX, Rejected
+from sluiceway.transforms.contracts import Rejected
 from sluiceway.warehouse import letters, replacing, repository, tracing
 from sluiceway.warehouse.contracts import EPOCH, CommittedBatch, PreparedBatch, Progress, Replaced, Span
 from sluiceway.warehouse.errors import CursorMoved, PipelineBusy, PipelineGone
-from sluiceway.warehouse.judgement import dead_letters, is_refused, quarantine, released
+from sluiceway.warehouse.judgement import dead_letters, quarantine, released
 from sluiceway.warehouse.known import KnownBook
 from sluiceway.warehouse.leaves import Leaves
+from sluiceway.warehouse.refusing import find_refused
 from sluiceway.warehouse.retention import LATE, SLACK
 from sluiceway.warehouse.samples import Series, SeriesBook, make_samples
 from sluiceway.warehouse.schema import EVENT_KEYS, partition_of
@@ -127,8 +128,7 @@ class Warehouse:
         reach("load.after_commit")
         self._series.remember(series)
         if committed.first_seq is not None and committed.last_seq is not None:
-            ids = judged.rows["event_id"]
-            self.known.committed(batch.pipeline.id, ids, committed.first_seq, committed.last_seq)
+            self.known.committed(batch.pipeline.id, judged.rows, committed.first_seq, committed.last_seq)
         return committed, judged
 
     def find_progress(self, connection: Connection, node: str) -> Progress:
@@ -280,12 +280,17 @@ class Warehouse:
             found = repository.find_silver_ids(connection, table, wanted, since, until)
             return found | repository.find_known_ids(connection, pipeline.id, wanted, since, until)
         if len(ids) > _FEW:
-            suspects = self.known.suspects(connection, pipeline, ids, since, last_seq)
-            if suspects is None:
-                newest = repository.find_newest_id(connection, pipeline.id, str(ids.min()), since, until)
-                suspects = ids.clear() if newest is None else ids.filter(ids <= newest)
-                self.known.looked_up(pipeline, len(suspects), since)
-            ids = suspects
+            days = repository.days_between(since, until)
+            suspects = self.known.suspects(connection, pipeline, ids, days, last_seq)
+            if suspects is not None:
+                asked = (
+                    repository.find_known_ids_on(connection, pipeline.id, some.to_list(), [day])
+                    for day, some in suspects
+                )
+                return set().union(*asked)
+            newest = repository.find_newest_id(connection, pipeline.id, str(ids.min()), since, until)
+            ids = ids.clear() if newest is None else ids.filter(ids <= newest)
+            self.known.looked_up(pipeline, len(ids), days[0])
         if ids.is_empty():
             return set()
         return repository.find_known_ids(connection, pipeline.id, ids.to_list(), since, until)
@@ -385,12 +390,12 @@ class Warehouse:
             repository.update_state(connection, state)
             if batch.cursor is not None:
                 repository.advance(connection, pipeline.workspace_id, pipeline.id, batch.cursor)
+            trace = tracing.traceparent(batch)
             if judged.outcome == "hold":
                 payload = {"pipeline_id": pipeline.id, "batch_id": values["batch_id"]}
-                repository.add_outbox(connection, pipeline.workspace_id, "gate.held", payload)
+                repository.add_outbox(connection, pipeline.workspace_id, "gate.held", payload, trace)
             if values["rows"]:
                 new = (values["first_seq"], values["last_seq"])
-                trace = tracing.traceparent(batch)
                 repository.notify(connection, announcement(pipeline, values, now, new, trace))
 
     def mark_dirty(self, connection: Connection, pipeline: Pipeline, times: pl.Series) -> None:
@@ -404,33 +409,12 @@ class Warehouse:
 
     def find_unloadable(self, connection: Connection, batch: PreparedBatch) -> dict[int, str]:
         """Rows that the database refuses for their values, by arrival index with what it says."""
-        refused: dict[int, str] = {}
-        waiting = [batch.mapped.rows]
-        while waiting:
-            rows = waiting.pop()
-            error = self._try_rows(connection, batch.pipeline, rows)
-            if error is None:
-                continue
-            if len(rows) == 1:
-                refused[rows[INDEX][0]] = error
-            else:
-                half = len(rows) // 2
-                waiting += [rows[:half], rows[half:]]
-        return refused
 
-    def _try_rows(self, connection: Connection, pipeline: Pipeline, rows: pl.DataFrame) -> str | None:
-        if rows.is_empty():
-            return None
-        try:
-            with connection.transaction(force_rollback=True):
-                repository.begin(connection, pipeline.workspace_id, pipeline.id)
-                seqs = np.zeros(len(rows), dtype=np.int64)
-                self._writer.write(connection, self._writer.row_parts(pipeline, rows, seqs, 0), len(rows))
-        except psycopg.Error as error:
-            if not is_refused(error):
-                raise
-            return str(error).splitlines()[0]
-        return None
+        def insert(rows: pl.DataFrame) -> None:
+            seqs = np.zeros(len(rows), dtype=np.int64)
+            self._insert(connection, batch.pipeline, rows, seqs, batch_id=0)
+
+        return find_refused(connection, batch, insert)
 
 
 def announcement(

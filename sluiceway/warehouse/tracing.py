@@ -6,10 +6,8 @@ are made after the fact from the batch's timeline. Not here: the web process's s
 
 from collections.abc import Iterable
 
-import psycopg
-import sqlalchemy as sa
-
 from sluiceway.infra import metrics, telemetry
+from sluiceway.infra.database_errors import is_away, is_refused
 from sluiceway.infra.telemetry import MAX_LINKS, Value
 from sluiceway.ingestion.tracing import TRACE_HEADER
 from sluiceway.transforms.contracts import Rejected
@@ -130,9 +128,9 @@ def _by_step(rejected: Iterable[Rejected]) -> dict[str, int]:
 
 
 def _cause(error: BaseException) -> str:
-    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError | sa.exc.OperationalError):
+    if is_away(error):
         return "database"
-    return "data" if isinstance(error, psycopg.DataError | psycopg.errors.ProgramLimitExceeded) else "fault"
+    return "data" if is_refused(error) else "fault"
 
 
 def _kind(error: BaseException) -> str:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import psycopg
 
 from sluiceway.catalog.limits import NO_LIMITS, KeyLimits, LimitsSpec
+from sluiceway.infra.database_errors import is_away
 from sluiceway.infra.trouble import describe
 from sluiceway.ingestion.access import Admission
 from sluiceway.ingestion.errors import BatchExceedsBurst, RateLimited
@@ -291,10 +292,10 @@ class RateLimiter:
             return None
         try:
             taken = future.result()
-        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            self._gone(type(error).__name__)
-            return None
         except psycopg.Error as error:
+            if is_away(error):
+                self._gone(type(error).__name__)
+                return None
             # It is there and says no: others' questions may go well, so nobody is limited alone for it.
             self.figures.failed_asks += 1
             log.warning("the database refused a question about rates: %s", describe(error))

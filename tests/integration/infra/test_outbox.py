@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -11,7 +12,7 @@ from sluiceway.infra.database import Database, Role
 from sluiceway.infra.outbox import OutboxMessage, OutboxWorker, lease, put, settle, sweep
 
 
-def add(database: Database, topic: str = "t", number: int = 1, **options: datetime) -> None:
+def add(database: Database, topic: str = "t", number: int = 1, **options: Any) -> None:
     with database.transaction(Role.APP, workspace_id=1) as connection:
         put(connection, 1, topic, {"n": number}, **options)
 
@@ -36,6 +37,16 @@ def test_a_message_is_handled_once_and_in_order(database: Database) -> None:
     worker = OutboxWorker(database, "w", {"t": lambda message: seen.append(message.payload["n"])})
     assert worker.work() == 3 and worker.work() == 0
     assert seen == [1, 2, 3] and waiting(database) == []
+
+
+def test_a_trace_goes_with_a_message_and_is_no_part_of_its_payload(database: Database) -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    with database.transaction(Role.APP, workspace_id=1) as connection:
+        put(connection, 1, "t", {"n": 1}, trace=trace)
+    add(database)
+    seen: list[OutboxMessage] = []
+    assert OutboxWorker(database, "w", {"t": seen.append}).work() == 2
+    assert [(m.payload, m.trace) for m in seen] == [({"n": 1}, trace), ({"n": 1}, None)]
 
 
 def test_what_is_rolled_back_is_never_handled(database: Database) -> None:

@@ -18,8 +18,10 @@ from sluiceway.catalog.service import Catalog
 from sluiceway.identity.keys import create_key
 from sluiceway.infra import telemetry
 from sluiceway.infra.database import Database, Role
+from sluiceway.infra.outbox import OutboxMessage, OutboxWorker
 from sluiceway.infra.settings import Settings, load_settings
 from sluiceway.ingestion.spool import SpoolReader
+from sluiceway.ingestion.tracing import TRACE_HEADER
 from sluiceway.lake.service import Lake
 from sluiceway.lake.writer import BronzeWriter
 from sluiceway.loading.replay import replay_day
@@ -27,7 +29,7 @@ from sluiceway.loading.retry import retry_dead_letters
 from sluiceway.runtime.applying import apply_source
 from sluiceway.transforms.service import split
 from tests.support.collector import Collector, SpanSeen, collecting
-from tests.support.loading import NOW, ORDERS, Bench, RuleGate, quarantine_negative
+from tests.support.loading import NOW, ORDERS, Bench, RuleGate, hold_everything, quarantine_negative
 from tests.support.loading import order as loading_order
 from tests.support.platform import RunningPlatform, free_port, running_platform
 
@@ -143,9 +145,9 @@ def test_one_trace_holds_every_stage_of_a_batch(traced: RunningPlatform, collect
     ) as rows:
         lines = rows.iter_lines()
         next(lines)
-        # The stream hears of commits from here on.
-        followed = 'sluiceway_live_clients{node="test",process="web"} 1.0'
-        eventually(lambda: followed in httpx.get(f"{traced.url}/metrics", timeout=30).text)
+        # With its first row the stream has caught up: of what is sent from then on its commit tells.
+        send(traced, [order(0)])
+        next(line for line in lines if line.startswith("event: row"))
         position = send(traced, [order(1), order(2)], traceparent=SENDER)
         next(line for line in lines if line.startswith("event: row"))
         spans = collector.wait_for(
@@ -275,6 +277,50 @@ def test_a_replay_and_a_retry_are_traces_too(
         assert root.begin == spans["transform"].begin and root.end == spans["commit"].end
     (live,) = collector.wait_for(lambda spans: [s for s in spans if s.name == "batch orders"])
     assert live.attributes["sluiceway.dead_letters"] == 1 and live.links == []
+
+
+def test_what_a_batch_has_delivered_is_in_its_trace(
+    settings: Settings, database: Database, collector: Collector, tmp_path: Path
+) -> None:
+    own = load_settings({"SLUICEWAY_HOME": str(settings.home), "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url})
+    source = GATED.replace("name: orders", "name: held-orders")
+    bench = Bench(database, tmp_path / "spool", gate=RuleGate(hold_everything), source=source)
+    seen: list[OutboxMessage] = []
+
+    def deliver(message: OutboxMessage) -> None:
+        seen.append(message)
+        if len(seen) == 1:
+            raise ValueError(PAYLOAD)
+
+    worker = OutboxWorker(database, "w", {"gate.held": deliver})
+    assert telemetry.configure(own, "worker") is not None
+    try:
+        bench.send([loading_order(1)], headers={TRACE_HEADER: SENDER.replace("0af7", "1bf8")})
+        bench.load()
+        assert worker.work() == 1
+        with database.transaction(Role.OWNER) as connection:
+            connection.exec_driver_sql("UPDATE app.outbox SET available_at = now()")
+        assert worker.work() == 1
+    finally:
+        telemetry.close()
+        bench.close()
+    trace = SENDERS_TRACE.replace("0af7", "1bf8")
+
+    def both(spans: list[SpanSeen]) -> list[SpanSeen] | None:
+        found = [s for s in spans if s.trace == trace and s.name == "deliver gate.held"]
+        return found if len(found) == 2 else None
+
+    tries = sorted(collector.wait_for(both), key=lambda span: int(span.attributes["sluiceway.attempt"]))
+    batch = collector.wait_for(trace_of(trace, "batch held-orders"))["batch held-orders"]
+    assert [(s.parent, s.failed, s.attributes["sluiceway.attempt"]) for s in tries] == [
+        (batch.id, True, 1),
+        (batch.id, False, 2),
+    ]
+    assert all(batch.end <= span.begin <= span.end for span in tries)
+    # A handler that calls another system hands its own span on.
+    assert [m.trace for m in seen] == [f"00-{trace}-{span.id}-01" for span in tries]
+    assert seen[0].payload.keys() == {"pipeline_id", "batch_id"}
+    assert PAYLOAD.encode() not in collector.raw
 
 
 def test_off_by_default_nothing_of_opentelemetry_is_imported(tmp_path: Path) -> None:
