@@ -1,6 +1,6 @@
 """What can be wrong with a pipeline, as errors with stable codes."""
 
-from sluiceway.kit.errors import Conflict, InvalidInput, NotFound
+from sluiceway.kit.errors import Conflict, InvalidInput, NotFound, SluicewayError
 
 
 class InvalidPipeline(InvalidInput):
@@ -21,3 +21,10 @@ class PipelineNotFound(NotFound):
 class PipelineArchived(Conflict):
     code = "pipeline_archived"
     title = "The pipeline is archived"
+
+
+class StoredVersionUnreadable(SluicewayError):
+    """A version that was kept cannot be understood any more, not even by its shape."""
+
+    code = "stored_version_unreadable"
+    title = "A stored version cannot be read"

@@ -6,6 +6,7 @@ Services take an open connection and do not commit. Making the silver table is t
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -16,7 +17,8 @@ import sqlalchemy as sa
 from sluiceway.audit.service import changes
 from sluiceway.catalog import repository
 from sluiceway.catalog.contracts import Applied, Pipeline, PipelineSpec
-from sluiceway.catalog.errors import InvalidPipeline, PipelineNotFound
+from sluiceway.catalog.errors import InvalidPipeline, PipelineNotFound, StoredVersionUnreadable
+from sluiceway.catalog.stored import read_spec
 from sluiceway.kit.yaml_source import read_model
 
 State = Literal["active", "paused", "archived"]
@@ -71,11 +73,11 @@ class Catalog:
 
     def list(self, connection: sa.Connection, workspace_id: int) -> list[Pipeline]:
         """Every pipeline of the workspace, by slug, archived ones included."""
-        return [_pipeline(row) for row in repository.find_all(connection, workspace_id)]
+        return _readable(repository.find_all(connection, workspace_id))
 
     def all(self, connection: sa.Connection) -> Sequence[Pipeline]:
         """Every workspace's pipelines (the writer's role may see them; another role sees its own)."""
-        return [_pipeline(row) for row in repository.find_all(connection, None)]
+        return _readable(repository.find_all(connection, None))
 
     def save(
         self, connection: sa.Connection, workspace_id: int, source: str, by: UUID | None = None
@@ -147,6 +149,15 @@ def _not_found(slug: str, version: int | None) -> PipelineNotFound:
     return PipelineNotFound(f"There is no {named} in this workspace.")
 
 
+def _readable(rows: Sequence[Any]) -> list[Pipeline]:
+    """One pipeline that cannot be read (the log has it) must not stop all others."""
+    found = []
+    for row in rows:
+        with suppress(StoredVersionUnreadable):
+            found.append(_pipeline(row))
+    return found
+
+
 def _pipeline(row: Any) -> Pipeline:
     return Pipeline(
         id=row["id"],
@@ -156,7 +167,7 @@ def _pipeline(row: Any) -> Pipeline:
         version=row["spec_version"],
         state=row["state"],
         silver_table=row["silver_table"],
-        spec=PipelineSpec.model_validate(row["spec"]),
+        spec=read_spec(row["spec"], f"Version {row['spec_version']} of pipeline {row['slug']!r}"),
         created_at=row["created_at"],
         updated_at=row["updated_at"],
     )
