@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sluiceway.infra.clock import Clock
+from sluiceway.ingestion.spool.backlog import waiting_bytes
 from sluiceway.ingestion.spool.progress import SpoolProgress, Waiting
 from sluiceway.loading.backlog import Backlog
 
@@ -31,8 +32,11 @@ class Reporter:
         self._rate = 0.0
         self._failed = False
 
-    def tell(self, backlog: Backlog, *, last: bool = False) -> None:
-        """Write what waits, unless that was done less than a second ago (`last`: even so)."""
+    def tell(self, backlog: Backlog, *, scanned: bool = True, last: bool = False) -> None:
+        """Write what waits, unless that was done less than a second ago (`last`: even so).
+
+        `scanned`: the backlog knows the log up to its end; else the rest counts by its size.
+        """
         now = self._now()
         elapsed_s = None if self._told_at is None else now - self._told_at
         if elapsed_s is not None and elapsed_s < EVERY_S and not last:
@@ -40,14 +44,17 @@ class Reporter:
         waiting = {p: Waiting(size, backlog.oldest_us(p)) for p, size in backlog.waiting.items()}
         self._measure(backlog, elapsed_s, bool(waiting))
         self._told_at = now
+        unscanned = 0 if scanned else waiting_bytes(self._folder, backlog.end)
         progress = SpoolProgress(
             at=self._clock.now().timestamp(),
             node=self._node,
             read_to=backlog.position,
-            waiting_bytes=sum(w.waiting_bytes for w in waiting.values()),
+            waiting_bytes=sum(w.waiting_bytes for w in waiting.values()) + unscanned,
             oldest_received_us=min((w.oldest_received_us or 0 for w in waiting.values()), default=None),
             drained_bytes_per_s=self._rate,
             pipelines=waiting,
+            scanned_to=backlog.end,
+            unscanned_bytes=unscanned,
         )
         try:
             progress.save(self._folder)

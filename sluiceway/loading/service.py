@@ -186,7 +186,7 @@ class Loader:
         self._committer.close()
         self._book.disconnect()
         if self._reporter is not None and self._backlog is not None:
-            self._reporter.tell(self._backlog, last=True)
+            self._reporter.tell(self._backlog, scanned=self._scanned, last=True)
 
     def step(self, stop: threading.Event | None = None) -> int:
         """One turn: commit what it takes; returns its size in bytes, 0 if nothing waits.
@@ -255,7 +255,7 @@ class Loader:
             if self._scanned or time.monotonic() > until:
                 break
         if self._reporter is not None:
-            self._reporter.tell(backlog)
+            self._reporter.tell(backlog, scanned=self._scanned)
 
     def _while_away(self) -> None:
         self.worked_at = time.monotonic()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from sluiceway.ingestion.contracts import Position
 from sluiceway.ingestion.errors import LoaderBehind, PipelineBacklogged
 from sluiceway.ingestion.limits.refusals import RefusalBook
 from sluiceway.ingestion.spool.drain import LOOK_AGAIN_S, UNKNOWN_WAIT_S, Drain, bounded
@@ -19,6 +20,7 @@ from sluiceway.kit.errors import SluicewayError
 
 SET_LEAST_S = 1.0  # the wall clock was set, if it moved by more than this beside the process's own
 DRIFT = 0.001  # and by more than this part of what passed: a clock that is only corrected is not set
+_MOST_NOTES = 64
 
 
 class Stats(Protocol):
@@ -44,6 +46,11 @@ class Watched(Protocol):
 
     @property
     def stats(self) -> Stats: ...
+
+    @property
+    def end(self) -> Position:
+        """Behind everything that `stats` counted when they were read before."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +103,37 @@ class Ages:
         return max(0.0, age)
 
 
+class Appended:
+    """What this process has appended behind a place in the log, by pipeline: by what it noted on the way."""
+
+    def __init__(self, spool: Watched) -> None:
+        self._spool = spool
+        self._notes = [self._now()]
+
+    def note(self) -> None:
+        """To be called now and then: more often is more exact."""
+        note = self._now()
+        if note[0] != self._notes[-1][0]:
+            self._notes.append(note)
+        if len(self._notes) > _MOST_NOTES:
+            self._notes[1:-1] = self._notes[1:-1:2]
+
+    def forget_before(self, place: Position | None) -> None:
+        """`place` is known, and what lies before it, from elsewhere (None: everything)."""
+        kept = len(self._notes) - 1
+        while place is not None and kept > 0 and self._notes[kept][0] > place:
+            kept -= 1
+        del self._notes[:kept]
+
+    def bytes_of(self, pipeline_id: int) -> int:
+        """Behind the last place, never less than it is; a little more, as the notes go."""
+        return self._spool.stats.pipelines.get(pipeline_id, 0) - self._notes[0][1].get(pipeline_id, 0)
+
+    def _now(self) -> tuple[Position, dict[int, int]]:
+        counted = dict(self._spool.stats.pipelines)
+        return self._spool.end, counted
+
+
 class HighWater:
     """For one process that writes a spool; asked before a request's body is read."""
 
@@ -120,7 +158,7 @@ class HighWater:
         self._progress: SpoolProgress | None = None
         # What had been appended when the loader's newest word was read: what came later is added to it.
         self._bytes_then = spool.stats.bytes
-        self._pipelines_then: dict[int, int] = dict(spool.stats.pipelines)
+        self._appended = Appended(spool)
         self._waiting_since: float | None = None
         self._lag_s = 0.0
         self._behind: SluicewayError | None = None
@@ -154,8 +192,7 @@ class HighWater:
     def waiting_bytes(self, pipeline_id: int) -> int:
         """How much of one pipeline waits to be loaded, about."""
         known = self._progress.pipelines.get(pipeline_id) if self._progress is not None else None
-        since = self._spool.stats.pipelines.get(pipeline_id, 0) - self._pipelines_then.get(pipeline_id, 0)
-        return since + (known.waiting_bytes if known is not None else 0)
+        return self._appended.bytes_of(pipeline_id) + (known.waiting_bytes if known is not None else 0)
 
     def figures(self) -> HighWaterFigures:
         """How things stand, for metrics and the health page."""
@@ -184,10 +221,11 @@ class HighWater:
         self._look_at = now + LOOK_AGAIN_S
         progress = self._drain.progress()
         stats = self._spool.stats
+        self._appended.note()
         if progress is not None and (self._progress is None or progress.at != self._progress.at):
             self._progress = progress
             self._bytes_then = stats.bytes
-            self._pipelines_then = dict(stats.pipelines)
+            self._appended.forget_before(progress.scanned_to)
             self._waiting_since = None
         elif stats.bytes > self._bytes_then and self._waiting_since is None:
             self._waiting_since = now

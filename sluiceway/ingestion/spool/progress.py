@@ -28,9 +28,13 @@ class Waiting:
 class SpoolProgress:
     """What waits in one spool at `at` (Unix seconds).
 
-    `read_to`: everything before it is loaded. `drained_bytes_per_s`: how fast the log is loaded while there
-    is a backlog, smoothed over some ten seconds; 0.0 before one was seen. `pipelines`: only those of which
-    something waits, by id. Times of receipt are microseconds since 1970 UTC.
+    `read_to`: everything before it is loaded. `waiting_bytes`: all that waits. `drained_bytes_per_s`: how
+    fast the log is loaded while there is a backlog, smoothed over some ten seconds; 0.0 before one was seen.
+    `pipelines`: only those of which something waits, by id. Times of receipt are microseconds since 1970 UTC.
+
+    `scanned_to`: `pipelines` and times are of what lies before it (None: an older loader, that did not tell).
+    `unscanned_bytes` of `waiting_bytes` lie behind it: whose they are is not known yet. That is so for the
+    first seconds of a loader that finds a large backlog.
     """
 
     at: float
@@ -40,9 +44,12 @@ class SpoolProgress:
     oldest_received_us: int | None
     drained_bytes_per_s: float
     pipelines: dict[int, Waiting] = field(default_factory=dict)
+    scanned_to: Position | None = None
+    unscanned_bytes: int = 0
 
     def save(self, folder: Path) -> None:
         """Replace the file whole. Raises OSError."""
+        scanned = self.scanned_to
         document = {
             "at": round(self.at, 3),
             "node": self.node,
@@ -57,6 +64,8 @@ class SpoolProgress:
                 }
                 for pipeline_id, waiting in self.pipelines.items()
             },
+            "scanned_to": None if scanned is None else [scanned.segment, scanned.offset],
+            "unscanned_bytes": self.unscanned_bytes,
         }
         fresh = folder / f"{PROGRESS_FILE}.{os.getpid()}"
         fresh.write_bytes(orjson.dumps(document))
@@ -78,6 +87,8 @@ def load_progress(folder: Path) -> SpoolProgress | None:
                 int(pipeline_id): Waiting(waiting["waiting_bytes"], waiting["oldest_received_us"])
                 for pipeline_id, waiting in found["pipelines"].items()
             },
+            scanned_to=Position(*scanned) if (scanned := found.get("scanned_to")) else None,
+            unscanned_bytes=int(found.get("unscanned_bytes", 0)),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -125,6 +125,12 @@ class SpoolWriter:
         return self._gauge.refusal
 
     @property
+    def end(self) -> Position:
+        """Behind everything that `stats` counted when they were read before."""
+        offset = self._offset  # before the number: while a segment begins the two are too far, not too near
+        return Position(self._number, offset)
+
+    @property
     def used_bytes(self) -> int:
         """The size of the spool, as last known."""
         return self._gauge.used

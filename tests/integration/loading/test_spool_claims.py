@@ -1,4 +1,4 @@
-"""A node's name is one folder's: another one is refused before anything of it is touched; it can be renamed."""
+"""A node's name is one folder's: another one is refused before anything of it is touched, and renamed."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -22,7 +22,8 @@ from sluiceway.loading.claims import (
     release,
 )
 from sluiceway.runtime.commands import spools
-from tests.support.loading import Bench, check_whole, order, query
+from sluiceway.warehouse.schema import apply_pipeline
+from tests.support.loading import ORDERS, Bench, check_whole, order, query
 
 POSITIONS = "SELECT node, segment > 0, spool_id FROM app.spool_positions ORDER BY node"
 
@@ -170,6 +171,7 @@ def test_an_id_is_made_once_and_stays_when_the_folder_is_renamed(tmp_path: Path)
 def test_what_may_not_be_renamed(
     database: Database, tmp_path: Path, identity: Identity | None, node: str, error: type[SluicewayError]
 ) -> None:
+    apply_pipeline(database, 1, ORDERS)
     with database.engine(Role.OWNER).begin() as owner:
         owner.execute(
             sa.text(

@@ -30,6 +30,10 @@ class Log:
     refusal: SluicewayError | None = None
     stats: Written = field(default_factory=Written)
 
+    @property
+    def end(self) -> Position:
+        return Position(1, self.stats.bytes)
+
     def append(self, pipeline_id: int, size: int) -> None:
         self.stats.bytes += size
         self.stats.pipelines[pipeline_id] = self.stats.pipelines.get(pipeline_id, 0) + size
@@ -47,13 +51,24 @@ class Scene:
             time_s=lambda: self.now + self.set_s,
         )
 
-    def tell(self, rate: float, age_s: float | None = None, **pipelines: int) -> None:
-        """The loader's word, now: what waits by pipeline (`p1=500`), and how old the oldest is."""
+    def tell(
+        self,
+        rate: float,
+        age_s: float | None = None,
+        scanned: int | None = None,
+        rest: int = 0,
+        **pipelines: int,
+    ) -> None:
+        """The loader's word, now: what waits by pipeline (`p1=500`), and how old the oldest is.
+
+        `scanned`: how far it has looked (None: it does not say), with `rest` bytes behind that.
+        """
         wall = self.now + self.set_s
         oldest = None if age_s is None else int((wall - age_s) * 1e6)
         waiting = {int(name[1:]): Waiting(size, oldest) for name, size in pipelines.items()}
         SpoolProgress(
-            wall, "n", Position(1, 0), sum(pipelines.values()), oldest, rate, waiting
+            wall, "n", Position(1, 0), sum(pipelines.values()) + rest, oldest, rate, waiting,
+            None if scanned is None else Position(1, scanned), rest,
         ).save(self.log.folder)  # fmt: skip
         self.now += 1
 
@@ -92,6 +107,43 @@ def test_one_pipelines_share_is_full_and_the_others_go_on(scene: Scene) -> None:
     assert scene.marks.figures().backlogged == (1,)
     scene.tell(100.0, 1, p1=400)
     assert scene.refusal(1) is None
+
+
+def test_what_a_loader_has_not_looked_at_yet_counts_for_its_pipeline(scene: Scene) -> None:
+    for _ in range(4):  # 2,000 bytes, noted on the way
+        scene.log.append(1, 400)
+        scene.log.append(2, 100)
+        scene.now += 1
+        scene.refusal(3)
+    scene.tell(100.0, 5, scanned=1000, rest=1000, p1=100)  # of what it has seen, most is loaded
+    assert scene.refusal(2) is None
+    assert scene.marks.waiting_bytes(1) == 100 + 800
+    assert scene.marks.waiting_bytes(2) == 200
+    assert scene.marks.figures().waiting_bytes == 1100
+    scene.log.append(1, 200)
+    assert isinstance(scene.refusal(1), PipelineBacklogged)
+    scene.now += 1
+    scene.refusal(1)
+    scene.tell(100.0, 5, scanned=2200, p1=300)
+    assert scene.refusal(1) is None
+    assert scene.marks.waiting_bytes(1) == 300
+    scene.tell(100.0, 5, p1=10)  # one that does not say has seen everything
+    assert scene.refusal(1) is None
+    assert (scene.marks.waiting_bytes(1), scene.marks.waiting_bytes(2)) == (10, 0)
+
+
+def test_a_loader_that_is_far_behind_leaves_bounded_notes(scene: Scene) -> None:
+    for number in range(1000):
+        scene.log.append(number % 3, 1)
+        scene.now += 1
+        scene.refusal(7)
+    notes = scene.marks._appended._notes
+    assert len(notes) <= 65
+    assert [place for place, _ in notes] == sorted(place for place, _ in notes)
+    assert scene.marks.waiting_bytes(0) == 334
+    scene.tell(1.0, 1, scanned=900, rest=100)
+    scene.refusal(7)
+    assert 33 <= scene.marks.waiting_bytes(0) <= 34 + 32 * 16 // 3
 
 
 @pytest.mark.parametrize(

@@ -184,3 +184,26 @@ def test_what_waits_is_told_once_a_second_with_the_rate_of_a_backlog(tmp_path: P
     assert third is not None
     assert (third.waiting_bytes, third.oldest_received_us, third.pipelines) == (0, None, {})
     assert third.drained_bytes_per_s == 250, "time without a backlog says nothing about the rate"
+
+
+def test_what_is_not_scanned_yet_is_told_by_its_size(tmp_path: Path) -> None:
+    with SpoolWriter(tmp_path) as writer:
+        for number in range(10):
+            writer.append_now(
+                workspace_id=1, pipeline_id=number % 2 + 1, form=Form.OBJECT, events=1, body=b"x" * 300_000
+            )
+    with SpoolReader(tmp_path) as reader:
+        whole = Backlog(START, {})
+        whole.add(reader.scan(START, 1 << 30))
+        backlog = Backlog(START, {})
+        backlog.add(reader.scan(START, 500_000))
+    assert 0 < sum(backlog.waiting.values()) < sum(whole.waiting.values())
+    Reporter(tmp_path, "n", FixedClock(NOW)).tell(backlog, scanned=False)
+    told = load_progress(tmp_path)
+    assert told is not None and told.scanned_to == backlog.end
+    assert told.waiting_bytes == sum(whole.waiting.values())
+    assert told.unscanned_bytes == told.waiting_bytes - sum(backlog.waiting.values())
+    Reporter(tmp_path, "n", FixedClock(NOW)).tell(whole)
+    told = load_progress(tmp_path)
+    assert told is not None
+    assert (told.unscanned_bytes, told.waiting_bytes) == (0, sum(whole.waiting.values()))
