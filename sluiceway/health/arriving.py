@@ -1,7 +1,8 @@
 """Judging what takes events in and keeps them: the event route, the spool, the lake's writer, the disk."""
 
 from sluiceway.health.contracts import Finding, Stage
-from sluiceway.health.view import View, alarm, by, figure, warn
+from sluiceway.health.facts import OtherSpool
+from sluiceway.health.view import View, alarm, by, figure, warn, worst_first
 from sluiceway.health.words import count, duration, percent, size
 
 REFUSED_RATIO = 0.05
@@ -100,6 +101,7 @@ def spool(view: View) -> Stage:
         )
     if refusal is not None and refusal not in ("spool_full", "disk_full"):
         findings.append(alarm(f"New events are refused ({refusal}).", "The web process's log says more."))
+    findings += _refused_elsewhere(view)
     if corrupt:
         findings.append(
             warn(
@@ -118,9 +120,22 @@ def spool(view: View) -> Stage:
     return view.stage("spool", "Spool", about, figures, findings, "used")
 
 
+def _refused_elsewhere(view: View) -> list[Finding]:
+    """By any process that takes events but this node's web process, which is judged by its own disk."""
+    found = []
+    for report in view.now.reports:
+        own = (report.node, report.process) == (view.now.node, "web")
+        refusal = None if own or report.is_silent(view.now.at) else report.state.get("refusal")
+        if refusal is not None:
+            words = f"New events are refused on node {report.node} ({refusal})."
+            advice = "What was accepted is safe. See that node's disk, and what holds up loading or bronze."
+            found.append(alarm(words, advice))
+    return found
+
+
 def bronze(view: View) -> Stage:
-    waiting = view.now.disk.bronze
-    lag = None if waiting is None else waiting.lag_s(view.now.at.timestamp())
+    now_s, waiting, whole = view.now.at.timestamp(), view.now.disk.bronze, view.now.bronze
+    lag = None if waiting is None else waiting.lag_s(now_s)
     held_back = 0 if waiting is None else waiting.waiting_bytes
     findings: list[Finding] = []
     silence, trouble = view.silence("loader"), view.trouble("loader", "bronze")
@@ -152,13 +167,34 @@ def bronze(view: View) -> Stage:
             )
         )
     figures = [
-        figure("lag", "Behind", lag, "seconds"),
-        figure("waiting", "Waiting", None if waiting is None else held_back, "bytes"),
+        figure("lag", "Behind", None if whole is None else whole.lag_s(now_s), "seconds"),
+        figure("waiting", "Waiting", None if whole is None else whole.waiting_bytes, "bytes"),
         figure("put", "An upload", view.mean("sluiceway_lake_put_seconds"), "seconds"),
         figure("events", "Written", view.rate("sluiceway_lake_events_total"), "per_s"),
     ]
     about = "Every event's bytes go to the lake as they came, for replays and for ever."
-    return view.stage("bronze", "Bronze", about, figures, findings, "waiting")
+    found = worst_first([*findings, *(_bronze_elsewhere(view, other) for other in view.now.others)])
+    return view.stage("bronze", "Bronze", about, figures, found, "waiting")
+
+
+def _bronze_elsewhere(view: View, other: OtherSpool) -> Finding | None:
+    """Of a spool that is not this node's own; whether a loader is at it at all is told under Loading."""
+    if other.bronze is None or not other.bronze.waiting_bytes:
+        return None
+    waits, trouble = size(other.bronze.waiting_bytes), view.trouble("loader", "bronze", other.node)
+    if trouble is not None and not other.seen:
+        since = duration(trouble.lasting_s)
+        words = f"Bronze of node {other.node} has not been written for {since}, {waits} wait:"
+        advice = (
+            "Check that the lake can be reached and written to from there. Loading goes on, nothing is lost."
+        )
+        return Finding(by(BRONZE_FAILING_S, trouble.lasting_s), f"{words} {trouble.reason}.", advice)
+    lag = other.bronze.lag_s(view.now.at.timestamp())
+    if lag <= view.now.flush_s + BRONZE_LATE_S:
+        return None
+    words = f"Bronze of node {other.node} is {duration(lag)} behind: {waits} wait to be written to the lake."
+    advice = "See whether its loader runs (Loading); else the lake takes longer than the events come."
+    return Finding(by(BRONZE_VERY_LATE_S, lag), words, advice)
 
 
 def disk(view: View) -> Stage:

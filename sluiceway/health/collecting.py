@@ -1,6 +1,5 @@
 """Measuring: reports of processes, this node's disk, the database. One sample at a time."""
 
-import json
 import shutil
 import time
 from collections.abc import Callable
@@ -11,6 +10,7 @@ import psycopg
 import sqlalchemy as sa
 
 from sluiceway.health.facts import DatabaseFacts, Held, NodeFacts, Sample
+from sluiceway.health.spools import OtherSpools, SpoolMeter
 from sluiceway.infra.clock import Clock, SystemClock
 from sluiceway.infra.database import Database, Role
 from sluiceway.infra.reporting import FORGOTTEN_S, Report, find_reports, read_reports
@@ -18,14 +18,11 @@ from sluiceway.infra.settings import Settings
 from sluiceway.infra.trouble import describe, without_credentials
 from sluiceway.ingestion.contracts import START, Position
 from sluiceway.ingestion.spool import segments
-from sluiceway.ingestion.spool.backlog import Backlog, BacklogMeter
 from sluiceway.ingestion.spool.belonging import node_of
-from sluiceway.ingestion.spool.progress import load_progress
 
-_PROGRESS_FRESH_S = 5.0
 _MOST_HELD = 5
 
-_POSITION = sa.text('SELECT segment, "offset" FROM app.spool_positions WHERE node = :node')
+_POSITIONS = sa.text('SELECT node, segment, "offset" FROM app.spool_positions WHERE node = ANY(:nodes)')
 _HELD = sa.text("""
 SELECT p.slug AS pipeline, count(*) AS events, min(d.created_at) AS since
 FROM quality.dead_letters d JOIN app.pipelines p ON p.id = d.pipeline_id
@@ -44,15 +41,16 @@ class Collector:
         self._database = database
         self._own = own
         self._clock = clock or SystemClock()
-        self._silver = BacklogMeter(settings.spool_dir)
-        self._bronze = BacklogMeter(settings.spool_dir)
-        self._position: Position | None = None
+        self._meter = SpoolMeter(settings.spool_dir)
+        self._others = OtherSpools(settings)
+        self._positions: dict[str, Position] = {}
 
     def sample(self) -> Sample:
         """Everything, now. What cannot be had is None; raises nothing for it."""
         now = self._clock.now()
         own = self._own()
         reports = {(r.node, r.process): r for r in read_reports(self._settings.home, self._settings.node)}
+        own_spool, seen = node_of(self._settings.spool_dir), self._others.nodes()
         facts: DatabaseFacts | None = None
         error: str | None = None
         try:
@@ -60,28 +58,26 @@ class Collector:
             with self._database.transaction(Role.APP) as connection:
                 row = connection.execute(sa.text("SELECT * FROM app.health_figures()")).mappings().one()
                 facts = DatabaseFacts(answer_s=time.perf_counter() - began, **row)
-                self._find_position(connection)
+                self._positions = _find_positions(connection, [own_spool, *seen])
                 for report in find_reports(connection, now):
                     reports.setdefault((report.node, report.process), report)
         except (sa.exc.SQLAlchemyError, psycopg.Error, OSError) as failure:
             error = describe(failure)
         reports[own.node, own.process] = own
+        kept = [r for _, r in sorted(reports.items()) if r.age_s(now) < FORGOTTEN_S]
         return Sample(
             at=now,
             node=self._settings.node,
-            reports=[r for _, r in sorted(reports.items()) if r.age_s(now) < FORGOTTEN_S],
-            disk=self._measure_disk(now),
+            reports=kept,
+            disk=self._measure_disk(self._positions.get(own_spool), now),
             database=facts,
             database_error=error,
             flush_s=float(self._settings.bronze_flush_s),
             lake=without_credentials(self._settings.lake_url),
+            others=self._others.measure(seen, self._positions, kept, now),
         )
 
-    def _find_position(self, connection: sa.Connection) -> None:
-        row = connection.execute(_POSITION, {"node": node_of(self._settings.spool_dir)}).first()
-        self._position = Position(row.segment, row.offset) if row is not None else START
-
-    def _measure_disk(self, now: datetime) -> NodeFacts:
+    def _measure_disk(self, position: Position | None, now: datetime) -> NodeFacts:
         settings = self._settings
         folder = settings.spool_dir
         usage = shutil.disk_usage(settings.home if settings.home.exists() else Path("/"))
@@ -92,35 +88,18 @@ class Collector:
             disk_free_bytes=usage.free,
             disk_total_bytes=usage.total,
             disk_reserve_bytes=settings.disk_reserve_bytes,
-            silver=self._silver_backlog(folder, now),
-            bronze=_quietly(lambda: self._bronze.measure(_bronze_position(folder))),
+            silver=self._meter.silver(position, now),
+            bronze=self._meter.bronze(),
         )
 
-    def _silver_backlog(self, folder: Path, now: datetime) -> Backlog | None:
-        """As the loader tells it; from the folder if it has not for a while."""
-        told = load_progress(folder)
-        if told is not None and now.timestamp() - told.at < _PROGRESS_FRESH_S:
-            return Backlog(told.waiting_bytes, told.oldest_received_us)
-        known = [p for p in (self._position, None if told is None else told.read_to) if p is not None]
-        return _quietly(lambda: self._silver.measure(max(known))) if known else None
+
+def _find_positions(connection: sa.Connection, nodes: list[str]) -> dict[str, Position]:
+    """How far each node's spool is loaded; one that has not begun is at the start."""
+    rows = connection.execute(_POSITIONS, {"nodes": nodes})
+    return dict.fromkeys(nodes, START) | {row.node: Position(row.segment, row.offset) for row in rows}
 
 
 def find_held(connection: sa.Connection, workspace_id: int) -> list[Held]:
     """What the gates of a workspace hold, most first. Row security is the other lock on it."""
     rows = connection.execute(_HELD, {"workspace": workspace_id, "most": _MOST_HELD})
     return [Held(row.pipeline, row.events, row.since) for row in rows]
-
-
-def _bronze_position(folder: Path) -> Position:
-    """Where the lake's writer is, by its cursor file."""
-    try:
-        return Position(*json.loads((folder / "bronze.cursor").read_text())["position"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return START
-
-
-def _quietly(measure: Callable[[], Backlog]) -> Backlog | None:
-    try:
-        return measure()
-    except OSError:
-        return None

@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -47,6 +47,21 @@ class NodeFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class OtherSpool:
+    """A spool that is not this node's own.
+
+    `seen`: its folder is on a disk of this machine; else its node told of it. `attended`: a loader works on
+    it, as far as is known. `silver` and `bronze`: as in `NodeFacts`.
+    """
+
+    node: str
+    seen: bool
+    attended: bool
+    silver: Backlog | None
+    bronze: Backlog | None
+
+
+@dataclass(frozen=True, slots=True)
 class Held:
     """What a gate holds of one of the asking workspace's pipelines."""
 
@@ -67,10 +82,22 @@ class Sample:
     database_error: str | None
     flush_s: float
     lake: str
+    others: tuple[OtherSpool, ...] = ()
 
-    def process(self, name: str) -> Report | None:
-        """The last word of this node's process of that name."""
-        return next((r for r in self.reports if r.node == self.node and r.process == name), None)
+    def process(self, name: str, node: str | None = None) -> Report | None:
+        """The last word of a node's process of that name; of this node's without `node`."""
+        where = node or self.node
+        return next((r for r in self.reports if r.node == where and r.process == name), None)
+
+    @property
+    def silver(self) -> Backlog | None:
+        """What waits to be loaded, wherever it is known."""
+        return _together([self.disk.silver, *(other.silver for other in self.others)])
+
+    @property
+    def bronze(self) -> Backlog | None:
+        """What waits to be written to the lake, wherever it is known."""
+        return _together([self.disk.bronze, *(other.bronze for other in self.others)])
 
     def total(self, name: str, **labels: str) -> float:
         """A counter over all processes."""
@@ -177,6 +204,14 @@ class Window:
             after = report.value(name, **labels) or 0.0
             same = before is not None and before.started_at == report.started_at
             yield after, (before.value(name, **labels) or 0.0) if before is not None and same else 0.0
+
+
+def _together(found: Sequence[Backlog | None]) -> Backlog | None:
+    known = [backlog for backlog in found if backlog is not None]
+    if not known:
+        return None
+    oldest = [b.oldest_received_us for b in known if b.oldest_received_us is not None]
+    return Backlog(sum(b.waiting_bytes for b in known), min(oldest, default=None))
 
 
 def _label(bound: float) -> str:

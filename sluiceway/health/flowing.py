@@ -1,7 +1,8 @@
 """Judging what makes rows and numbers of events: the loader, its gates, gold."""
 
 from sluiceway.health.contracts import Finding, Stage
-from sluiceway.health.view import View, alarm, by, figure, unknown, warn
+from sluiceway.health.facts import OtherSpool
+from sluiceway.health.view import View, alarm, by, figure, unknown, warn, worst_first
 from sluiceway.health.words import clock, count, duration, percent, size
 from sluiceway.loading.claims import SpoolNameTaken
 
@@ -25,6 +26,14 @@ _RENAME = (
     "The loader's log names the folder: stop the loader, give the folder a node name of its own"
     " (`sluiceway spool rename`), start it again. Accepted events stay in the spool meanwhile."
 )
+_CATCHES_UP = (
+    "It catches up when senders slow down. If this lasts: fewer expectations in the gates, a faster database,"
+    " or a second node with its own spool and loader."
+)
+_LEFT = (
+    "`sluiceway spool list` shows it. A loader of its data folder drains what nobody writes to; else name the"
+    " folder in SLUICEWAY_SPOOLS of a loader, or run `sluiceway spool drain`. Nothing is lost."
+)
 _WORK = {
     "transform": "reading and mapping events",
     "gate": "the quality gate",
@@ -34,20 +43,20 @@ _WORK = {
 
 
 def loading(view: View) -> Stage:
-    waiting = view.now.disk.silver
-    lag = None if waiting is None else waiting.lag_s(view.now.at.timestamp())
+    now_s, own, whole = view.now.at.timestamp(), view.now.disk.silver, view.now.silver
+    lag = None if own is None else own.lag_s(now_s)
     last = None if view.now.database is None else view.age_s(view.now.database.last_batch_at)
-    behind = 0 if waiting is None else waiting.waiting_bytes
-    finding = _loading(view, lag, last, behind)
+    found = [_loading(view, lag, last, 0 if own is None else own.waiting_bytes)]
+    found += [_elsewhere(view, other) for other in view.now.others]
     figures = [
-        figure("lag", "Behind", lag, "seconds"),
-        figure("waiting", "Waiting", None if waiting is None else behind, "bytes"),
+        figure("lag", "Behind", None if whole is None else whole.lag_s(now_s), "seconds"),
+        figure("waiting", "Waiting", None if whole is None else whole.waiting_bytes, "bytes"),
         figure("rows", "Rows", view.rate("sluiceway_rows_total"), "per_s"),
         figure("last", "Last commit", last, "seconds"),
         figure("batch", "A batch takes", view.mean("sluiceway_batch_seconds"), "seconds"),
     ]
     about = "Events become typed rows and samples, each exactly once."
-    return view.stage("loading", "Loading", about, figures, [finding] if finding else [], "rows")
+    return view.stage("loading", "Loading", about, figures, worst_first(found), "rows")
 
 
 def _loading(view: View, lag: float | None, last: float | None, behind: int) -> Finding | None:
@@ -70,9 +79,39 @@ def _loading(view: View, lag: float | None, last: float | None, behind: int) -> 
         return Finding(
             by(LOADING_VERY_LATE_S, lag),
             f"The loader is {duration(lag)} behind, {size(behind)} wait{_slowest(view)}.",
-            "It catches up when senders slow down. If this lasts: fewer expectations in the gates, a faster"
-            " database, or a second node with its own spool and loader.",
+            _CATCHES_UP,
         )
+    return None
+
+
+def _elsewhere(view: View, other: OtherSpool) -> Finding | None:
+    """Of a spool that is not this node's own; nothing as long as nothing waits there."""
+    if other.silver is None or not other.silver.waiting_bytes:
+        return None
+    node, waits = other.node, size(other.silver.waiting_bytes)
+    lag = other.silver.lag_s(view.now.at.timestamp())
+    if other.seen and not other.attended and lag > LOADING_LATE_S:
+        return Finding(
+            by(LOADING_VERY_LATE_S, lag),
+            f"{waits} wait in the spool of node {node} for up to {duration(lag)}, and no loader works on it.",
+            _LEFT,
+        )
+    silence = None if other.seen else view.silence("loader", node)
+    if silence is not None:
+        return alarm(
+            f"The loader of node {node} is not at work although {waits} wait: {silence}.", _START_LOADER
+        )
+    trouble = None if other.seen else view.trouble("loader", "loading", node)
+    if trouble is not None:
+        words = (
+            f"The loader of node {node} has not committed for {duration(trouble.lasting_s)} although {waits}"
+            f" wait: {_reason(view, trouble.reason)}."
+        )
+        advice = _RENAME if SpoolNameTaken.code in trouble.reason else _TRIES_AGAIN
+        return Finding(by(LOADING_FAILING_S, trouble.lasting_s), words, advice)
+    if lag > LOADING_LATE_S:
+        words = f"The loader of node {node} is {duration(lag)} behind, {waits} wait."
+        return Finding(by(LOADING_VERY_LATE_S, lag), words, _CATCHES_UP)
     return None
 
 

@@ -45,7 +45,7 @@ def trends(window: Window | None, sample: Sample) -> dict[str, float | None]:
     return {
         **rates,
         "spool": float(disk.spool_bytes),
-        "bronze": None if disk.bronze is None else float(disk.bronze.waiting_bytes),
+        "bronze": None if sample.bronze is None else float(sample.bronze.waiting_bytes),
         "gold": None if found is None else 0.0 if dirty is None else (sample.at - dirty).total_seconds(),
         "delivery": None if found is None else float(found.outbox_waiting),
         "database": None if found is None else found.answer_s,

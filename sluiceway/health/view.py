@@ -1,5 +1,6 @@
 """What every stage's judgement looks at, and how it is put together."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -39,9 +40,9 @@ class View:
     def mean(self, histogram: str, **labels: str) -> float | None:
         return None if self.window is None else self.window.mean(histogram, **labels)
 
-    def silence(self, process: str) -> str | None:
-        """Why this node's process is not at work, as the end of a sentence; None: it is."""
-        report = self.now.process(process)
+    def silence(self, process: str, node: str | None = None) -> str | None:
+        """Why a process is not at work, as the end of a sentence; None: it is. Of this node, or of `node`."""
+        report = self.now.process(process, node)
         if report is None:
             return "it has never been heard of on this node"
         if not report.is_silent(self.now.at):
@@ -50,9 +51,9 @@ class View:
             return f"it was stopped at {clock(report.at, self.now.at)}"
         return f"it has not been heard of for {duration(report.age_s(self.now.at))}"
 
-    def trouble(self, process: str, key: str) -> "Trouble | None":
+    def trouble(self, process: str, key: str, node: str | None = None) -> "Trouble | None":
         """What a process says it fails at, unless it is silent."""
-        report = self.now.process(process)
+        report = self.now.process(process, node)
         if report is None or report.is_silent(self.now.at):
             return None
         return _trouble(report.state.get(key), self.now.at)
@@ -102,6 +103,11 @@ def alarm(words: str, advice: str) -> Finding:
 def by(threshold: float, value: float) -> Bad:
     """Critical from `threshold` on."""
     return "critical" if value >= threshold else "warning"
+
+
+def worst_first(found: Iterable[Finding | None]) -> list[Finding]:
+    """Those there are, the most serious first."""
+    return sorted((finding for finding in found if finding), key=lambda f: f.state != "critical")
 
 
 def unknown(words: str) -> Finding:

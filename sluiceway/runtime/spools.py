@@ -7,7 +7,7 @@ with those that are drained. Not here: loading (`loading`), bronze (`lake`), who
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from sluiceway.ingestion.spool.belonging import (
     is_drained,
     lock,
     mark_drained,
+    spool_folders,
 )
 from sluiceway.lake.contracts import BronzeWriterState
 from sluiceway.lake.service import Lake
@@ -307,10 +308,3 @@ class Finder:
             self._free_since.pop(folder, None)
             return False
         return time.monotonic() - self._free_since.setdefault(folder, time.monotonic()) >= self._left_after_s
-
-
-def spool_folders(settings: Settings) -> Iterator[Path]:
-    """Every folder that may be a spool: beside this node's own, and those that are named."""
-    root = settings.spool_dir.parent
-    found = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
-    yield from dict.fromkeys([*found, *(path for path in settings.spools if path.is_dir())])

@@ -8,6 +8,7 @@ and who loads which pipeline (`loading.leases`).
 import fcntl
 import os
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from uuid import uuid4
 
 import orjson
 
+from sluiceway.infra.settings import Settings
 from sluiceway.ingestion.spool import segments
 
 IDENTITY_FILE = "spool.json"
@@ -74,6 +76,13 @@ def node_of(folder: Path) -> str:
     """Under which name cursors know the folder."""
     found = known_as(folder)
     return folder.name if found is None else found.node
+
+
+def spool_folders(settings: Settings) -> Iterator[Path]:
+    """Every folder that may be a spool: beside this node's own, and those that are named."""
+    root = settings.spool_dir.parent
+    found = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+    yield from dict.fromkeys([*found, *(path for path in settings.spools if path.is_dir())])
 
 
 def _write(folder: Path, identity: Identity) -> Path:

@@ -35,8 +35,8 @@ def list_(
 ) -> None:
     """Show every spool folder this machine sees: who writes, who loads, what waits."""
     from sluiceway.infra.settings import load_settings
+    from sluiceway.ingestion.spool.belonging import spool_folders
     from sluiceway.runtime.sessions import command_database
-    from sluiceway.runtime.spools import spool_folders
 
     settings = load_settings()
     with command_database(settings) as database:

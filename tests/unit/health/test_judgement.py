@@ -8,7 +8,7 @@ import pytest
 from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily, Metric
 
 from sluiceway.health.contracts import Health, Stage
-from sluiceway.health.facts import DatabaseFacts, Held, NodeFacts, Past, Sample
+from sluiceway.health.facts import DatabaseFacts, Held, NodeFacts, OtherSpool, Past, Sample
 from sluiceway.health.judgement import trends
 from sluiceway.health.service import assess
 from sluiceway.infra.reporting import Report
@@ -39,15 +39,17 @@ def waits(size_bytes: int, age_s: float) -> Backlog:
     return Backlog(size_bytes, int((NOW.timestamp() - age_s) * 1e6))
 
 
-def report(process: str, *families: Metric, age_s: float = 1, ended: bool = False, **state: Any) -> Report:
+def report(
+    process: str, *families: Metric, age_s: float = 1, ended: bool = False, node: str = "n", **state: Any
+) -> Report:
     at = NOW - timedelta(seconds=age_s)
-    return Report("n", process, at, NOW - timedelta(hours=1), ended, state, list(families))
+    return Report(node, process, at, NOW - timedelta(hours=1), ended, state, list(families))
 
 
 def sample(*reports: Report, at: datetime = NOW, **changes: Any) -> Sample:
     """All well, but for `changes` and the processes given."""
-    known = {r.process: r for r in (report("web", listening=True), report("loader"), report("worker"))}
-    known |= {r.process: r for r in reports}
+    all_well = (report("web", listening=True), report("loader"), report("worker"))
+    known = {(r.node, r.process): r for r in (*all_well, *reports)}
     found = Sample(
         at=at, node="n", reports=list(known.values()), disk=DISK, database=DATABASE, database_error=None,
         flush_s=10.0, lake="s3://lake",
@@ -236,3 +238,90 @@ def test_a_quantile_is_the_bucket_it_lies_in() -> None:
     assert stage(quick, "receiving").figures[-1].value == 0.001
     slow = judge(sample(report("web", synced(90, 100, 100))), before)
     assert words(slow, "receiving")[1].startswith("The disk takes up to 500 ms")
+
+
+QUIET = Backlog(0, None)
+
+
+def elsewhere(
+    silver: Backlog | None, bronze: Backlog | None = QUIET, *, seen: bool = False, attended: bool = True
+) -> tuple[OtherSpool, ...]:
+    return (OtherSpool("far", seen, attended, silver, bronze),)
+
+
+def test_other_nodes_at_which_nothing_waits_are_no_trouble() -> None:
+    gone = report("loader", node="far", age_s=4_000)
+    assert judge(sample(gone, others=elsewhere(QUIET))).words == "Everything flows."
+    assert judge(sample(others=elsewhere(None, None, seen=True, attended=False))).words == "Everything flows."
+
+
+def test_what_waits_elsewhere_is_in_the_figures() -> None:
+    disk = replace(DISK, silver=waits(1 * MB, 2), bronze=waits(3 * MB, 4))
+    found = judge(sample(report("loader", node="far"), disk=disk, others=elsewhere(waits(4 * MB, 5), QUIET)))
+    figures = {f.key: f.value for f in stage(found, "loading").figures}
+    assert (figures["waiting"], figures["lag"]) == (5 * MB, 5)
+    figures = {f.key: f.value for f in stage(found, "bronze").figures}
+    assert (figures["waiting"], figures["lag"]) == (3 * MB, 4)
+    assert found.state == "ok"
+
+
+def test_a_dead_nodes_events_are_told() -> None:
+    gone = report("loader", node="far", age_s=300)
+    found = judge(sample(gone, others=elsewhere(waits(2 * MB, 300), attended=False)))
+    assert words(found, "loading") == (
+        "critical",
+        "The loader of node far is not at work although 2.0 MB wait: it has not been heard of for 5 min.",
+    )
+    assert found.words == "Loading needs help."
+
+
+def test_a_spool_on_this_disk_that_nobody_loads_is_told() -> None:
+    left = elsewhere(waits(2 * MB, 60), waits(2 * MB, 1_000), seen=True, attended=False)
+    found = judge(sample(others=left))
+    assert words(found, "loading") == (
+        "warning",
+        "2.0 MB wait in the spool of node far for up to 60 s, and no loader works on it.",
+    )
+    assert "sluiceway spool drain" in stage(found, "loading").findings[0].advice
+    assert words(found, "bronze") == (
+        "critical",
+        "Bronze of node far is 17 min behind: 2.0 MB wait to be written to the lake.",
+    )
+
+
+def test_another_nodes_loader_says_what_it_fails_at() -> None:
+    trouble = {"since": (NOW - timedelta(seconds=200)).isoformat(), "reason": "DiskFull, SQLSTATE 53100"}
+    far = report("loader", node="far", loading=trouble, bronze={**trouble, "reason": "Connection refused"})
+    found = judge(sample(far, others=elsewhere(waits(5000, 190), waits(5000, 190))))
+    assert words(found, "loading") == (
+        "critical",
+        "The loader of node far has not committed for 3 min although 4.9 kB wait: its tries fail (DiskFull,"
+        " SQLSTATE 53100).",
+    )
+    assert words(found, "bronze") == (
+        "critical",
+        "Bronze of node far has not been written for 3 min, 4.9 kB wait: Connection refused.",
+    )
+    behind = judge(sample(report("loader", node="far"), others=elsewhere(waits(9 * MB, 130))))
+    assert words(behind, "loading") == ("critical", "The loader of node far is 2 min behind, 9.0 MB wait.")
+
+
+def test_a_folder_of_anothers_name_is_told_with_what_to_do() -> None:
+    reason = "Another spool goes by this node's name (spool_name_taken)"
+    trouble = {"since": (NOW - timedelta(seconds=200)).isoformat(), "reason": reason}
+    found = judge(sample(report("loader", loading=trouble), disk=replace(DISK, silver=waits(5000, 190))))
+    assert words(found, "loading")[0] == "critical"
+    assert "sluiceway spool rename" in stage(found, "loading").findings[0].advice
+
+
+def test_refusals_of_other_processes_are_told_while_they_live() -> None:
+    found = judge(sample(report("ingest", node="far", refusal="disk_full")))
+    assert words(found, "spool") == ("critical", "New events are refused on node far (disk_full).")
+    silent = judge(sample(report("ingest", node="far", refusal="disk_full", age_s=60)))
+    assert stage(silent, "spool").findings == []
+
+
+def test_the_worst_of_several_spools_comes_first() -> None:
+    disk = replace(DISK, silver=waits(9 * MB, 45))
+    found = judge(sample(report("loader", node="far"), disk=disk, others=elsewhere(waits(1, 130))))
+    assert [f.state for f in stage(found, "loading").findings] == ["critical", "warning"]
