@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -28,15 +28,15 @@ def every_batch_asks_the_filter(monkeypatch: pytest.MonkeyPatch) -> None:
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[set[str]]:
     """The ids that were looked up in the database, a set a look-up."""
     found: list[set[str]] = []
-    real = repository.find_known_ids
+    real = repository.find_known_ids_on
 
     def listen(
-        connection: Connection, pipeline_id: int, ids: Sequence[str], since: datetime, until: datetime
+        connection: Connection, pipeline_id: int, ids: Sequence[str], days: Sequence[date]
     ) -> set[str]:
         found.append(set(ids))
-        return real(connection, pipeline_id, ids, since, until)
+        return real(connection, pipeline_id, ids, days)
 
-    monkeypatch.setattr(repository, "find_known_ids", listen)
+    monkeypatch.setattr(repository, "find_known_ids_on", listen)
     return found
 
 
