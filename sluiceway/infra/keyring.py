@@ -20,7 +20,7 @@ from sluiceway.infra.keys import SecretKey
 
 FRESH_S = 5.0
 """Nothing is sealed by what was known longer ago than this."""
-_AGAIN_S = 1.0  # unknown versions make nobody ask more often
+_AGAIN_S = 1.0  # a version that is not there makes nobody ask more often
 _KEY = 32
 _NONCE = 12
 _PURPOSE = "keyring"
@@ -51,6 +51,7 @@ class Keyring:
         self._keys: dict[int, bytes] = {}
         self._current = 0
         self._asked_at = float("-inf")
+        self._missed: dict[int, float] = {}
 
     def __repr__(self) -> str:
         return f"Keyring(versions {sorted(self._keys)}, ***)"
@@ -66,7 +67,10 @@ class Keyring:
     def get(self, version: int) -> bytes | None:
         with self._lock:
             if version not in self._keys:
-                self._look(_AGAIN_S)
+                missed_at = self._missed.get(version, float("-inf"))
+                if self._monotonic() - missed_at > _AGAIN_S:
+                    self._missed[version] = self._monotonic()
+                    self._look(0.0)
             return self._keys.get(version)
 
     def forget(self) -> None:
@@ -76,7 +80,7 @@ class Keyring:
 
     def _look(self, most_s: float) -> None:
         now = self._monotonic()
-        if now - self._asked_at <= most_s:
+        if now - self._asked_at <= most_s and most_s > 0:
             return
         stored = self._load()
         if stored:
