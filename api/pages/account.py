@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from html import escape
 
 from api.own_sign_in import SignInState
-from api.pages.forms import alert, invalid
+from api.pages.forms import alert, invalid, username
 from sluiceway.identity.factors import RECOVERY_CODES, Enrolment
 from sluiceway.identity.passkeys import Passkey
 from sluiceway.identity.sessions import Session
@@ -45,6 +45,7 @@ def overview(
     state: SignInState,
     sessions: Sequence[Session],
     *,
+    email: str,
     missing: bool,
     now: datetime,
     done: str = "",
@@ -61,7 +62,7 @@ def overview(
     return (
         '<h1>Signing in</h1><p class="lead">How you prove that you are you, and where you have done so.</p>'
         f"{asked}{said}{alert(error)}"
-        f"{_app(state, now)}{_passkeys(state.passkeys, now)}{_password(state, now)}"
+        f"{_app(state, now)}{_passkeys(state.passkeys, now)}{_password(state, email, now)}"
         f"{_providers(state.providers)}{_sessions(sessions, now)}"
     )
 
@@ -139,7 +140,7 @@ def _passkeys(held: Sequence[Passkey], now: datetime) -> str:
     return _section("Passkeys", body, on=bool(held))
 
 
-def _password(state: SignInState, now: datetime) -> str:
+def _password(state: SignInState, email: str, now: datetime) -> str:
     if not state.has_password:
         said, verb = "You have none: you sign in another way.", "Set a password"
     elif state.password_set_at is None:
@@ -148,7 +149,7 @@ def _password(state: SignInState, now: datetime) -> str:
         said, verb = f"Changed {_ago(state.password_set_at, now)}.", "Change it"
     body = (
         f"<p>{said}</p>"
-        '<form method="post" action="/account/password" class="adding">'
+        f'<form method="post" action="/account/password" class="adding">{username(email)}'
         '<label>New password<input type="password" name="password" autocomplete="new-password" required'
         ' minlength="10" maxlength="1000"></label>'
         f'<button class="button quiet">{verb}</button></form>'

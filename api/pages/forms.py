@@ -91,7 +91,7 @@ def confirm(
     if password:
         parts.append(
             f'<form method="post" action="{action}">{hidden}'
-            f'<input type="hidden" name="email" autocomplete="username" value="{escape(email)}">'
+            f"{username(email)}"
             '<label>Password<input type="password" name="password" autocomplete="current-password" required'
             f' maxlength="1000" autofocus{invalid(error)}></label>'
             '<button class="button">Confirm</button></form>'
@@ -160,7 +160,7 @@ def new_password(email: str, error: SluicewayError | None = None) -> str:
     return (
         f'<h1>Set a new password</h1><p class="lead">for {escape(email)}</p>{alert(error)}'
         '<form method="post" action="/reset">'
-        f'<input type="hidden" name="email" autocomplete="username" value="{escape(email)}">'
+        f"{username(email)}"
         '<label>New password<input type="password" name="password" autocomplete="new-password" required'
         f' minlength="10" maxlength="1000" autofocus{invalid(error)}></label>'
         '<button class="button">Set it and sign in</button></form>'
@@ -192,6 +192,14 @@ def sign_out(who: str) -> str:
         '<form method="post" action="/sign-out"><div class="row">'
         '<a class="button quiet" href="/">Stay</a>'
         '<button class="button">Sign out</button></div></form>'
+    )
+
+
+def username(email: str) -> str:
+    """For password managers: whose password the form is about. Nobody sees or reaches it."""
+    return (
+        f'<input class="unseen" type="text" name="email" autocomplete="username" value="{escape(email)}"'
+        ' readonly tabindex="-1" aria-hidden="true">'
     )
 
 

@@ -85,7 +85,8 @@ const start = async (button) => {
   button.disabled = true;
   try {
     await ways[button.dataset.passkey](button);
-    location.assign(button.dataset.next);
+    // Who is signed in and wants nowhere else is sent on from there to their start page.
+    location.assign(button.dataset.next === "/" ? "/sign-in" : button.dataset.next);
   } catch (error) {
     wrong.textContent = said(error);
     wrong.hidden = false;

@@ -207,6 +207,7 @@ def _overview(
     content = account.overview(
         own_sign_in.state(services, who),
         own_sign_in.list_sessions(request, services, who),
+        email=who.email or "",
         missing=who.second_factor_missing,
         now=services.clock.now(),
         done=done,
