@@ -106,6 +106,8 @@ class Me(BaseModel):
     email: str | None
     user_id: UUID | None
     role: str | None = Field(description="Slug of the person's own role, built in or the workspace's.")
+    roles: list[str] = Field(description="Slugs of all roles held, those of the person's teams included.")
+    attributes: dict[str, list[str]] = Field(description="What row rules compare with, teams' included.")
     scopes: list[Scope] | None
     permissions: list[Permission]
     second_factor_missing: bool = Field(
@@ -237,6 +239,8 @@ def describe(services: Services, who: Caller) -> Me:
         email=who.email,
         user_id=who.user_id,
         role=who.role,
+        roles=list(who.roles),
+        attributes={name: list(values) for name, values in who.attributes},
         scopes=None if who.key is None else sorted(who.key.scopes),
         permissions=[] if who.second_factor_missing else sorted(who.permissions),
         second_factor_missing=who.second_factor_missing,

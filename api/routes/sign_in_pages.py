@@ -10,7 +10,7 @@ from fastapi import APIRouter, BackgroundTasks, Depends, Form, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from api import provider_sign_in, proving, resets, sign_in
-from api.deps import Services
+from api.deps import Services, catalog, person_id
 from api.errors import problem_responses
 from api.pages import forms, shell
 from api.provider_sign_in import STATE_COOKIE
@@ -31,6 +31,7 @@ from sluiceway.identity.errors import (
     WrongCode,
     WrongCredentials,
 )
+from sluiceway.identity.preferences import get_preferences
 from sluiceway.infra.database import Role
 from sluiceway.infra.mail import mail_configured
 from sluiceway.infra.outbound import ForbiddenAddress
@@ -67,7 +68,7 @@ def sign_in_page(services: Services, who: SignedIn, next: Next = None) -> Respon
     """The form; whoever is signed in already goes on at once."""
     target = sign_in.local_path(next)
     if who is not None:
-        return to(target)
+        return to(_start(services, who, target))
     return page("Sign in", forms.sign_in(target, _offered(services)))
 
 
@@ -264,9 +265,20 @@ def page(title: str, content: str, error: SluicewayError | None = None) -> HTMLR
 
 
 def _begun(services: ApiServices, found: proving.SignedIn, target: str) -> Response:
-    response = to("/account" if found.caller.second_factor_missing else target)
+    response = to(
+        "/account" if found.caller.second_factor_missing else _start(services, found.caller, target)
+    )
     sign_in.set_cookies(response, services, found)
     return response
+
+
+def _start(services: ApiServices, who: Caller, target: str) -> str:
+    """Where the person wanted to go; if nowhere, the start page that they prefer."""
+    if target != "/":
+        return target
+    with catalog(services, who) as conn:
+        preferred = get_preferences(conn, who.workspace_id, person_id(who)).start_page
+    return sign_in.local_path(preferred)
 
 
 def _ask_for_code(services: ApiServices, error: SecondFactorRequired, target: str) -> Response:

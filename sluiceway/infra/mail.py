@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from email.errors import MessageError
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP as SMTP_POLICY
@@ -188,7 +189,7 @@ def _message(sender: str, to: str, mail_id: UUID, content: dict[str, str | None]
 def _address(to: str) -> Address:
     try:
         found = Address(addr_spec=to)
-    except (ValueError, IndexError, UnicodeError):
+    except (MessageError, ValueError, IndexError):
         found = Address()
     if not found.username or not found.domain or any(ord(c) < 33 for c in to) or "," in to:
         raise InvalidAddress("That is no address that mail can be sent to.")

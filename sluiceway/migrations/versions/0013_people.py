@@ -361,7 +361,7 @@ ALTER TABLE app.organization_owners ENABLE ROW LEVEL SECURITY;
 CREATE POLICY own_organization ON app.organization_owners
   USING (organization_id =
     (SELECT w.organization_id FROM app.workspaces w WHERE w.id = (SELECT app.current_workspace())));
-GRANT SELECT, INSERT, DELETE ON app.organization_owners TO sluiceway_app;
+GRANT SELECT, INSERT, UPDATE, DELETE ON app.organization_owners TO sluiceway_app;
 """
 
 UNDONE = """
