@@ -198,7 +198,7 @@ def export_audit(
     )
 
 
-@router.get("/{seq}", summary="One entry")
+@router.get("/entries/{seq}", summary="One entry")
 def get_entry(
     request: Request,
     services: Services,

@@ -26,6 +26,13 @@ _CSV_HEAD = (
     "seq", "at", "action", "actor_kind", "actor_id", "actor_name", "address", "user_agent", "request_id",
     "target", "target_id", "before", "after", "detail", "hash",
 )  # fmt: skip
+# What people read of an entry; not the names of its own fields.
+_SAID = (
+    "action, actor_kind, actor_id, target, target_id, content::jsonb ->> 'request_id',"
+    " content::jsonb -> 'before', content::jsonb -> 'after', content::jsonb -> 'detail',"
+    " who::jsonb ->> 'name', who::jsonb ->> 'address', who::jsonb ->> 'user_agent',"
+    " whom::jsonb -> 'before', whom::jsonb -> 'after', whom::jsonb -> 'detail'"
+)
 # What a spreadsheet would take for a formula: a user agent is anybody's text.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -208,11 +215,7 @@ def _conditions(wanted: Search) -> tuple[list[str], dict[str, Any]]:
     if wanted.until is not None:
         add("at < :until", "until", wanted.until)
     if wanted.text is not None:
-        add(
-            "((content::jsonb - 'who' - 'whom')::text ILIKE :text OR (who::jsonb - 'salt')::text ILIKE :text"
-            " OR (whom::jsonb - 'salt')::text ILIKE :text)",
-            "text", _part(wanted.text),
-        )  # fmt: skip
+        add(f"concat_ws(' ', {_SAID}) ILIKE :text", "text", _part(wanted.text))
     return conditions, values
 
 
