@@ -96,7 +96,7 @@ BEGIN
 END $$;
 CREATE FUNCTION app.hidden_columns(relation oid) RETURNS text[]
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = app, pg_temp AS $$
-  SELECT array_agg(a.attname::text) FROM pg_attribute a
+  SELECT coalesce(array_agg(a.attname::text), '{}') FROM pg_attribute a
   WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped
     AND (a.atttypid = 'bytea'::regtype OR a.attname LIKE '%hash' OR a.attname LIKE '%secret%')
 $$;

@@ -1,4 +1,4 @@
-"""The modelers' role sees how many events were refused, and why, but not what was in them."""
+"""Two gaps: modelers saw what was in refused events; refused sign-ins kept a forgotten person's address."""
 
 from sluiceway.migrations.script import run
 
@@ -14,6 +14,24 @@ GRANT SELECT (id, workspace_id, pipeline_id, batch_name, event_id, event_time, s
   ON quality.dead_letters TO sluiceway_modeler;
 COMMENT ON TABLE app.outbox IS
   'What has to be done after a commit. Personal: none. Kept: 7 days after it is done.';
+
+-- Whoever was not let in is in the log by the address they gave: that goes with the person, too.
+CREATE OR REPLACE FUNCTION app.erase_audit_person(person uuid, email text) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = app, pg_temp AS $$
+DECLARE
+  found bigint;
+  wanted text := format('"%s"', lower(email));
+BEGIN
+  UPDATE app.audit_entries SET
+    who = CASE WHEN (actor_kind = 'user' AND actor_id = person::text) OR strpos(lower(who), wanted) > 0
+               THEN NULL ELSE who END,
+    whom = CASE WHEN target_id = person::text OR strpos(lower(whom), wanted) > 0 THEN NULL ELSE whom END
+  WHERE (who IS NOT NULL
+         AND ((actor_kind = 'user' AND actor_id = person::text) OR strpos(lower(who), wanted) > 0))
+     OR (whom IS NOT NULL AND (target_id = person::text OR strpos(lower(whom), wanted) > 0));
+  GET DIAGNOSTICS found = ROW_COUNT;
+  RETURN found;
+END $$;
 """
 
 
