@@ -80,7 +80,7 @@ def test_what_the_api_owns_never_reaches_the_pages(world, pages: Pages) -> None:
     assert pages.seen == []
 
 
-def _socket(
+def socket_messages(
     world: Any, app: Any, cookie: str | None, origin: str | None = "http://localhost:8000"
 ) -> list[dict[str, Any]]:
     sent: list[dict[str, Any]] = []
@@ -102,10 +102,10 @@ def _socket(
 
 
 def test_sockets_are_for_people_who_are_signed_in(world, pages: Pages) -> None:
-    assert _socket(world, world.app, None)[0]["type"] == "websocket.close"
+    assert socket_messages(world, world.app, None)[0]["type"] == "websocket.close"
     assert pages.seen == []
     token = world.person("viewer").http.cookies["sluiceway_session"]
-    assert _socket(world, world.app, token)[0]["type"] == "websocket.accept"
+    assert socket_messages(world, world.app, token)[0]["type"] == "websocket.accept"
     assert [u["email"] for u in pages.user()] == ["viewer1@example.com"]
 
 
