@@ -102,6 +102,8 @@ def finish(
     `NotPermitted`.
     """
     now = services.clock.now()
+    if error is not None or not code:
+        raise ProviderRefused("The provider did not sign you in.")
     if held is None or not secrets.compare_digest(held.encode(), state.encode()):
         raise StepExpired("This sign-in was begun in another browser, or too long ago. Begin again.")
     with services.database.transaction(Role.APP) as conn:
@@ -109,8 +111,6 @@ def finish(
         if begun is None:
             raise StepExpired("This took too long. Begin again.")
         provider = _provider(conn, uuid.UUID(begun.payload["provider"]))
-    if error is not None or not code:
-        raise ProviderRefused("The provider did not sign you in.")
     claims = client(services).finish(
         provider,
         provider.secret(services.database.envelope),

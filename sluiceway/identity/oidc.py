@@ -14,10 +14,16 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+from authlib.oauth2.auth import ClientAuth
+from authlib.oauth2.rfc6749.parameters import prepare_grant_uri, prepare_token_request
+from authlib.oauth2.rfc7636 import create_s256_code_challenge
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import KeySet
 
 from sluiceway.identity.errors import ProviderFailed, ProviderRefused
 from sluiceway.identity.providers import Provider
-from sluiceway.infra.outbound import ForbiddenAddress, PrivateHosts, outbound_client, outbound_transport
+from sluiceway.infra.outbound import ForbiddenAddress, PrivateHosts, outbound_client
 
 KEPT_S = 3600.0
 _LEAST_RELOAD_S = 30.0
@@ -96,20 +102,21 @@ class ProviderClient:
 
         Raises `ProviderFailed` or `ForbiddenAddress`.
         """
-        from authlib.integrations.httpx_client import OAuth2Client
-
         metadata = self.discover(provider.spec.issuer)
         nonce, verifier = secrets.token_urlsafe(32), secrets.token_urlsafe(48)
         more = {"prompt": "login", "max_age": "0"} if fresh else {}
-        with OAuth2Client(
+        url = prepare_grant_uri(
+            metadata.authorization_endpoint,
             provider.spec.client_id,
-            scope=" ".join(provider.spec.scopes),
-            redirect_uri=redirect_uri,
+            "code",
+            redirect_uri,
+            " ".join(provider.spec.scopes),
+            state,
+            nonce=nonce,
+            code_challenge=create_s256_code_challenge(verifier),
             code_challenge_method="S256",
-        ) as client:
-            url, _ = client.create_authorization_url(
-                metadata.authorization_endpoint, state=state, nonce=nonce, code_verifier=verifier, **more
-            )
+            **more,
+        )
         return Request(str(url), nonce, verifier)
 
     def finish(
@@ -144,42 +151,28 @@ class ProviderClient:
         verifier: str,
         redirect_uri: str,
     ) -> Mapping[str, Any]:
-        from authlib.integrations.base_client import OAuthError
-        from authlib.integrations.httpx_client import OAuth2Client
-
         method = "none"
         if secret is not None:
             posts = "client_secret_basic" not in metadata.token_methods
             method = "client_secret_post" if posts else "client_secret_basic"
-        try:
-            with OAuth2Client(
-                provider.spec.client_id,
-                secret,
-                token_endpoint_auth_method=method,
-                redirect_uri=redirect_uri,
-                transport=outbound_transport(self._private),
-                trust_env=False,
-                timeout=10,
-            ) as client:
-                found: Mapping[str, Any] = client.fetch_token(
-                    metadata.token_endpoint,
-                    code=code,
-                    code_verifier=verifier,
-                    grant_type="authorization_code",
-                )
-                return found
-        except OAuthError as error:
-            raise ProviderRefused(f"The provider refused: {_plain(error.error)}.") from None
-        except (httpx.HTTPError, ValueError) as error:
-            raise ProviderFailed(f"The provider's token endpoint failed: {type(error).__name__}.") from None
+        asked = prepare_token_request(
+            "authorization_code", redirect_uri=redirect_uri, code=code, code_verifier=verifier
+        )
+        headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
+        url, headers, body = ClientAuth(provider.spec.client_id, secret, method).prepare(
+            "POST", metadata.token_endpoint, headers, asked
+        )
+        answer = self._ask("POST", url, headers, body)
+        if answer.status_code in (400, 401):
+            raise ProviderRefused(f"The provider refused: {_plain(_json(answer, url).get('error', ''))}.")
+        if answer.status_code != 200:
+            raise ProviderFailed(f"The provider's token endpoint answered with {answer.status_code}.")
+        return _json(answer, url)
 
     def _verified(
         self, provider: Provider, metadata: Metadata, token: str, nonce: str, now: datetime
     ) -> dict[str, Any]:
         """The ID token's claims (OpenID Connect Core, section 3.1.3.7)."""
-        from joserfc import jwt
-        from joserfc.errors import JoseError
-
         seconds = int(now.timestamp())
         try:
             claims = dict(self._decoded(metadata, token).claims)
@@ -204,10 +197,6 @@ class ProviderClient:
         return claims
 
     def _decoded(self, metadata: Metadata, token: str) -> Any:
-        from joserfc import jwt
-        from joserfc.errors import JoseError
-        from joserfc.jwk import KeySet
-
         keys = KeySet.import_key_set(self._document(metadata.jwks_uri))  # type: ignore[arg-type]  # checked there
         try:
             return jwt.decode(token, keys, algorithms=_ALGORITHMS)
@@ -233,20 +222,30 @@ class ProviderClient:
         return found
 
     def _get(self, address: str, headers: Mapping[str, str]) -> dict[str, Any]:
-        where = urlsplit(address).netloc
+        answer = self._ask("GET", address, {"Accept": "application/json", **headers})
+        if answer.status_code != 200:
+            raise ProviderFailed(f"{urlsplit(address).netloc} answered with status {answer.status_code}.")
+        return _json(answer, address)
+
+    def _ask(
+        self, method: str, address: str, headers: Mapping[str, str], body: str | None = None
+    ) -> httpx.Response:
         try:
             with outbound_client(self._private) as client:
-                answer = client.get(address, headers={"Accept": "application/json", **headers})
-                if answer.status_code != 200:
-                    raise ProviderFailed(f"{where} answered with status {answer.status_code}.")
-                found = answer.json()
+                return client.request(method, address, headers=dict(headers), content=body)
         except httpx.HTTPError as error:
+            where = urlsplit(address).netloc
             raise ProviderFailed(f"{where} does not answer: {type(error).__name__}.") from None
-        except ValueError:
-            raise ProviderFailed(f"{where} did not answer with JSON.") from None
-        if not isinstance(found, dict):
-            raise ProviderFailed(f"{where} did not answer with a JSON object.")
-        return found
+
+
+def _json(answer: httpx.Response, address: str) -> dict[str, Any]:
+    try:
+        found = answer.json()
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise ProviderFailed(f"{urlsplit(address).netloc} did not answer with a JSON object.")
+    return found
 
 
 def _claims(found: Mapping[str, Any], groups_claim: str) -> Claims:
