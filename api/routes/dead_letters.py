@@ -1,6 +1,7 @@
 """Dead letters: see why an event could not become a row, correct it, try it again, or discard it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -14,6 +15,7 @@ from api.deps import Services, catalog, require
 from api.errors import problem_responses
 from api.idempotency import IdempotentRoute
 from api.pagination import CursorParameter, Page, decode, page
+from api.viewing import documented, rule_book
 from sluiceway.audit.actions import Action
 from sluiceway.audit.contracts import Entry
 from sluiceway.audit.service import record_raw
@@ -23,8 +25,14 @@ from sluiceway.identity.permissions import Permission
 from sluiceway.kit.errors import Unavailable
 from sluiceway.quality import service
 from sluiceway.quality.contracts import DeadLetter
+from sluiceway.quality.errors import PayloadWithheld
 
-router = APIRouter(prefix="/v1/dead-letters", tags=["dead letters"], route_class=IdempotentRoute)
+router = APIRouter(
+    prefix="/v1/dead-letters",
+    tags=["dead letters"],
+    route_class=IdempotentRoute,
+    dependencies=[Depends(documented)],
+)
 
 MayRead = Annotated[Caller, Depends(require(Permission.DEAD_LETTER_READ))]
 MayResolve = Annotated[Caller, Depends(require(Permission.DEAD_LETTER_RESOLVE))]
@@ -32,6 +40,7 @@ State = Literal["open", "held", "retried", "discarded"]
 Step = Literal["parse", "map", "gate", "retention"]
 PREVIEW_CHARS = 2_000
 MAX_IDS = 1_000
+_WITHHELD = "It is not told to you: a rule keeps something of this pipeline from you."
 
 
 class DeadLetterOut(BaseModel):
@@ -56,6 +65,10 @@ class DeadLetterOut(BaseModel):
     )
     payload_truncated: bool
     payload_bytes: int
+    withheld: bool = Field(
+        description="A rule keeps something of this pipeline from whoever asks: what may hold it (payload,"
+        " reason, the event's id and time) is left out."
+    )
 
 
 class DeadLetterCountOut(BaseModel):
@@ -129,7 +142,13 @@ def list_dead_letters(
             after=after,
             limit=limit + 1,
         )
-    return page(found, limit, _out, lambda d: (d.created_at.isoformat(), d.id))
+        touched = rule_book(services).touched(conn, caller.access)
+    if event_id is not None:
+        # To be told whether there is a certain event is to be told of the event.
+        found = [letter for letter in found if letter.pipeline not in touched]
+    return page(
+        found, limit, lambda d: _out(d, d.pipeline in touched), lambda d: (d.created_at.isoformat(), d.id)
+    )
 
 
 @router.get("/counts", summary="Count dead letters")
@@ -178,7 +197,7 @@ def discard_many(request: Request, services: Services, caller: MayResolve, body:
 @router.get("/{letter_id}", summary="One dead letter")
 def get_dead_letter(services: Services, caller: MayRead, letter_id: UUID) -> DeadLetterOut:
     """One dead letter with the beginning of its payload."""
-    return _out(_get(services, caller, letter_id))
+    return _get(services, caller, letter_id)
 
 
 @router.get(
@@ -196,6 +215,8 @@ def get_payload(request: Request, services: Services, caller: MayRead, letter_id
     """The event's bytes exactly as they came, as a download."""
     with catalog(services, caller) as conn:
         found = service.get_dead_letter(conn, caller.workspace_id, letter_id)
+        if found.pipeline in rule_book(services).touched(conn, caller.access):
+            raise PayloadWithheld("A rule keeps something of this pipeline from you; a payload has it all.")
         note(
             request, conn, caller, Action.EXPORT_MADE, target="dead_letter", target_id=letter_id,
             detail={"pipeline": found.pipeline},
@@ -217,7 +238,7 @@ def retry_dead_letter(
     corrected = body.payload if body is not None else None
     payloads = {} if corrected is None else {found.id: corrected.encode()}
     _retry(request, services, caller, [found.id], payloads)
-    return _out(_get(services, caller, letter_id))
+    return _get(services, caller, letter_id)
 
 
 @router.post("/{letter_id}/discard", summary="Discard a dead letter", responses=problem_responses((409,)))
@@ -228,12 +249,13 @@ def discard_dead_letter(
     with catalog(services, caller) as conn:
         service.set_states(conn, caller.workspace_id, [letter_id], "discarded")
         note(request, conn, caller, Action.DEAD_LETTER_DISCARDED, target="dead_letter", target_id=letter_id)
-    return _out(_get(services, caller, letter_id))
+    return _get(services, caller, letter_id)
 
 
-def _get(services: Services, caller: Caller, letter_id: UUID) -> DeadLetter:
+def _get(services: Services, caller: Caller, letter_id: UUID) -> DeadLetterOut:
     with catalog(services, caller) as conn:
-        return service.get_dead_letter(conn, caller.workspace_id, letter_id)
+        found = service.get_dead_letter(conn, caller.workspace_id, letter_id)
+        return _out(found, found.pipeline in rule_book(services).touched(conn, caller.access))
 
 
 def _retry(
@@ -274,7 +296,10 @@ def _retry(
     )
 
 
-def _out(letter: DeadLetter) -> DeadLetterOut:
+def _out(letter: DeadLetter, withheld: bool) -> DeadLetterOut:
+    """As it is told; `withheld`: to somebody from whom a rule keeps something of its pipeline."""
+    if withheld:
+        letter = replace(letter, payload=b"", reason=_WITHHELD, event_id=None, event_time=None)
     text = letter.payload[: PREVIEW_CHARS * 4].decode("utf-8", "replace")
     # A NUL cannot be shown, and many clients choke on it.
     preview = text[:PREVIEW_CHARS].replace("\x00", "\ufffd")
@@ -296,4 +321,5 @@ def _out(letter: DeadLetter) -> DeadLetterOut:
         payload=preview,
         payload_truncated=len(text) > len(preview) or len(letter.payload) > PREVIEW_CHARS * 4,
         payload_bytes=len(letter.payload),
+        withheld=withheld,
     )

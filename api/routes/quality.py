@@ -1,6 +1,6 @@
 """Expectation suites, and what the gates found."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
@@ -12,13 +12,14 @@ from api.bodies import YAML_BODY, yaml_source
 from api.deps import Services, catalog, require
 from api.errors import problem_responses
 from api.pagination import CursorParameter, Limit, Page, decode, page
+from api.viewing import rule_book
 from sluiceway.audit.actions import Action as Audited
 from sluiceway.catalog.service import Catalog
 from sluiceway.identity.contracts import Caller
 from sluiceway.identity.permissions import Permission
 from sluiceway.kit.errors import FieldError
 from sluiceway.quality import service
-from sluiceway.quality.contracts import Suite, SuiteSpec
+from sluiceway.quality.contracts import QualityResult, Suite, SuiteSpec
 from sluiceway.quality.errors import InvalidSuite
 
 router = APIRouter(prefix="/v1/quality", tags=["quality"])
@@ -182,11 +183,18 @@ def list_results(
             after=after,
             limit=limit + 1,
         )
+        touched = rule_book(services).touched(conn, caller.access)
     names = ResultOut.model_fields
+
+    def told(r: QualityResult) -> ResultOut:
+        # Examples of what failed are values of the data.
+        kept = replace(r, detail={}) if r.pipeline in touched else r
+        return ResultOut(**{name: getattr(kept, name) for name in names})
+
     return page(
         found,
         limit,
-        lambda r: ResultOut(**{name: getattr(r, name) for name in names}),
+        told,
         lambda r: (r.minute.isoformat(), *service.result_key(r)[1:]),
     )
 
@@ -212,6 +220,8 @@ def summarise(
             until=end,
             origin=origin,
         )
+        if found.slug in rule_book(services).touched(conn, caller.access):
+            rows = [replace(row, last_detail={}) for row in rows]
     return Page(items=[SummaryOut(**asdict(row)) for row in rows])
 
 

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.deps import Services, require
 from api.errors import NotAcceptable, problem_responses
-from api.idempotency import IdempotentRoute
 from api.services import ApiServices
+from api.viewing import documented
 from sluiceway.identity.contracts import Caller
 from sluiceway.identity.permissions import Permission
 from sluiceway.queries.arrow import MEDIA_TYPE as ARROW
@@ -19,7 +19,8 @@ from sluiceway.queries.arrow import to_arrow
 from sluiceway.queries.contracts import FreshnessState, QueryRequest, QueryResult, Verdict
 from sluiceway.queries.service import QueryService
 
-router = APIRouter(prefix="/v1", tags=["data"], route_class=IdempotentRoute)
+# Not an IdempotentRoute: an answer kept for a day would outlive the right to see it.
+router = APIRouter(prefix="/v1", tags=["data"])
 
 JSON = "application/json"
 MayRead = Annotated[Caller, Depends(require(Permission.DATA_READ))]
@@ -31,6 +32,9 @@ class AnswerColumn(BaseModel):
     role: Literal["time", "dimension", "measure", "attribute"]
     unit: str | None
     title: str | None
+    masked: Literal["hash", "partial"] | None = Field(
+        description="A rule shows its values changed: filters and groupings see them so, too."
+    )
 
 
 class AnswerTime(BaseModel):
@@ -74,11 +78,13 @@ class Answer(BaseModel):
     quality: AnswerQuality
     elapsed_ms: float
     cached: bool
+    restricted: bool = Field(description="A rule keeps some rows from whoever asked.")
 
 
 @router.post(
     "/query",
     summary="Query a pipeline or a model",
+    dependencies=[Depends(documented)],
     response_class=Response,
     responses={
         200: {

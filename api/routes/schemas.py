@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse
 from sluiceway.catalog.contracts import json_schema as pipeline_schema
 from sluiceway.dashboards.contracts import json_schema as dashboard_schema
 from sluiceway.quality.contracts import json_schema as suite_schema
+from sluiceway.rules.contracts import json_schema as rule_schema
 
 router = APIRouter(prefix="/v1/schemas", tags=["schemas"])
 
@@ -16,6 +17,7 @@ _SCHEMAS: dict[str, Callable[[], dict[str, Any]]] = {
     "pipeline": pipeline_schema,
     "suite": suite_schema,
     "dashboard": dashboard_schema,
+    "rule": rule_schema,
 }
 
 
@@ -26,7 +28,9 @@ _SCHEMAS: dict[str, Callable[[], dict[str, Any]]] = {
     responses={200: {"content": {"application/schema+json": {"schema": {"type": "object"}}}}},
 )
 def get_schema(
-    kind: Annotated[Literal["pipeline", "suite", "dashboard"], Path(description="Of which kind of file.")],
+    kind: Annotated[
+        Literal["pipeline", "suite", "dashboard", "rule"], Path(description="Of which kind of file.")
+    ],
 ) -> JSONResponse:
     """Draft 2020-12. In an editor: `# yaml-language-server: $schema=…/v1/schemas/dashboard`."""
     return JSONResponse(

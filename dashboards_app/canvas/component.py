@@ -47,7 +47,8 @@ def _component(index: str) -> Any:
     return st.components.v2.component(f"{manifest.name}.{manifest.components[0].name}", js=index)
 
 
-def canvas(slug: str) -> None:
-    """Show the dashboard `slug` here. Raises `NotBuilt`."""
+def canvas(slug: str, view: str = "") -> None:
+    """Show the dashboard `slug` here, as the role in `view` sees it if one is given. Raises `NotBuilt`."""
     theme = st.context.theme.type or "light"
-    _component(assets()["index"])(key=f"canvas-{slug}", data={"slug": slug, "theme": theme}, height="content")
+    data = {"slug": slug, "theme": theme, "view": view}
+    _component(assets()["index"])(key=f"canvas-{slug}", data=data, height="content")

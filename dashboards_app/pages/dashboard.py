@@ -1,10 +1,12 @@
-"""One dashboard: the canvas, and its YAML. The slug is in the page's address."""
+"""One dashboard: the canvas, its YAML, how another role sees it. Slug and role are in the page's address."""
+
+from html import escape
 
 import streamlit as st
 
 from dashboards_app import ui
 from dashboards_app.canvas.component import canvas
-from dashboards_app.client import client
+from dashboards_app.client import Problem, client
 
 
 def show() -> None:
@@ -16,13 +18,53 @@ def show() -> None:
             st.session_state["pages"]["dashboards"], label="All dashboards", icon=":material/arrow_back:"
         )
         return
-    canvas(slug)
+    view = st.query_params.get("as", "")
+    if view:
+        _banner(view)
+    canvas(slug, view)
     with st.container(key="dashboard-tools", horizontal=True, vertical_alignment="center"):
         st.page_link(
             st.session_state["pages"]["dashboards"], label="All dashboards", icon=":material/arrow_back:"
         )
         if st.button("YAML", icon=":material/code:", type="tertiary", help="The dashboard as code"):
             _yaml(slug)
+        if not view and client().may("data:view_as"):
+            _view_as()
+
+
+def _banner(view: str) -> None:
+    """Says for as long as it is so that this is not what the visitor sees otherwise."""
+    role, *attributes = view.split(";")
+    more = f" with {', '.join(attributes)}" if attributes else ""
+    with st.container(key="viewing", horizontal=True, vertical_alignment="center"):
+        st.html(
+            f"<p class='sw-viewing' role='status'>You see this as <strong>{escape(role)}</strong>"
+            f"{escape(more)} would. What rules keep from you stays hidden, too.</p>"
+        )
+        if st.button("Back to my own view", icon=":material/visibility:", type="tertiary"):
+            del st.query_params["as"]
+            st.rerun()
+
+
+def _view_as() -> None:
+    """Choose the role, and what people of it have: row rules compare with that."""
+    with st.popover("View as…", icon=":material/visibility:", type="tertiary"):
+        role = st.selectbox("Role", _roles())
+        text = st.text_input(
+            "Attributes", placeholder="regions=EU; regions=US", help="What row rules compare with."
+        )
+        if st.button("Look", type="primary"):
+            parts = [part.strip() for part in text.split(";")]
+            st.query_params["as"] = ";".join([role, *filter(None, parts)])
+            st.rerun()
+
+
+def _roles() -> list[str]:
+    try:
+        found = [role["slug"] for role in client().items("/v1/roles")]
+    except Problem:
+        found = ["owner", "admin", "editor", "analyst", "viewer"]
+    return [*reversed(found), "link"]
 
 
 @st.dialog("Dashboard as code", width="large")

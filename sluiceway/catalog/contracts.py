@@ -257,7 +257,7 @@ class Pipeline:
 class Applied:
     """What applying a file did."""
 
-    kind: Literal["Pipeline", "Suite", "Dashboard"]
+    kind: Literal["Pipeline", "Suite", "Dashboard", "Rule"]
     name: str
     version: int
     outcome: Literal["created", "updated", "unchanged"]

@@ -18,6 +18,13 @@ class DeadLetterNotFound(NotFound):
     title = "No such dead letter"
 
 
+class PayloadWithheld(NotFound):
+    """A row rule or a column mask concerns whoever asks."""
+
+    code = "payload_withheld"
+    title = "The payload is not there for you"
+
+
 class DeadLetterResolved(Conflict):
     code = "dead_letter_resolved"
     title = "The dead letter has been retried"

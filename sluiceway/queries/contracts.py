@@ -151,13 +151,14 @@ ColumnRole = Literal["time", "dimension", "measure", "attribute"]
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of an answer. `type` is a catalog field type."""
+    """One column of an answer. `type` is a catalog field type. `masked`: how its values are changed."""
 
     name: str
     type: str
     role: ColumnRole
     unit: str | None = None
     title: str | None = None
+    masked: Literal["hide", "hash", "partial"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,12 +208,21 @@ class QueryResult:
     quality: Quality
     elapsed_ms: float
     cached: bool = field(default=False)
+    restricted: bool = False
+    """A row rule concerns whoever asked: they may not see every row."""
 
     def envelope(self) -> dict[str, Any]:
         """Everything but the rows, as JSON types (times stay datetimes)."""
         return {
             "columns": [
-                {"name": c.name, "type": c.type, "role": c.role, "unit": c.unit, "title": c.title}
+                {
+                    "name": c.name,
+                    "type": c.type,
+                    "role": c.role,
+                    "unit": c.unit,
+                    "title": c.title,
+                    "masked": c.masked,
+                }
                 for c in self.columns
             ],
             "row_count": len(self.rows),
@@ -235,4 +245,5 @@ class QueryResult:
             },
             "elapsed_ms": self.elapsed_ms,
             "cached": self.cached,
+            "restricted": self.restricted,
         }

@@ -6,10 +6,12 @@ SQL comes from here.
 
 import difflib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from sluiceway.catalog.contracts import FieldRole, FieldType, Pipeline, PipelineSpec
+from sluiceway.catalog.model_types import MODEL_TYPES
+from sluiceway.rules.contracts import Effect, Mask
 
 Role = Literal["system", "dimension", "measure", "attribute"]
 
@@ -22,20 +24,15 @@ _SYSTEM_FIELDS = (
     ("batch_id", FieldType.INTEGER, "Batch"),
 )
 _TIME_COLUMNS = ("event_time", "time", "ts", "bucket", "hour", "day", "date", "week", "month")
-_MODEL_TYPES = {
-    "text": FieldType.STRING, "character varying": FieldType.STRING, "name": FieldType.STRING,
-    "uuid": FieldType.STRING, "integer": FieldType.INTEGER, "bigint": FieldType.INTEGER,
-    "smallint": FieldType.INTEGER, "double precision": FieldType.NUMBER, "real": FieldType.NUMBER,
-    "numeric": FieldType.NUMBER, "boolean": FieldType.BOOLEAN, "date": FieldType.DATE,
-    "timestamp with time zone": FieldType.TIMESTAMP, "timestamp without time zone": FieldType.TIMESTAMP,
-    "jsonb": FieldType.JSON, "json": FieldType.JSON,
-}  # fmt: skip
 NUMERIC = (FieldType.INTEGER, FieldType.NUMBER)
 
 
 @dataclass(frozen=True, slots=True)
 class FieldInfo:
-    """One field that may be named in a query. `database_type` is set where it is not the field type's own."""
+    """One field that may be named in a query. `database_type` is set where it is not the field type's own.
+
+    `mask`: it is shown, and dealt with, as this and not as it is.
+    """
 
     name: str
     type: FieldType
@@ -43,6 +40,7 @@ class FieldInfo:
     unit: str | None = None
     title: str | None = None
     database_type: str | None = None
+    mask: Mask | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +54,20 @@ class GoldFacts:
     measures: frozenset[str]
     always: frozenset[str]
 
+    def seen_under(self, effect: Effect) -> "GoldFacts | None":
+        """None where rows are judged by what is no dimension: then gold cannot tell whose its numbers are."""
+        if effect.ruled and not effect.judged_by <= self.dimensions:
+            return None
+        masked = frozenset(effect.masks)
+        return GoldFacts(self.dimensions - masked, self.measures - masked, self.always - masked)
+
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """A table or view to read. `order_column` breaks ties of time; `pipeline_id` is None for a model."""
+    """A table or view to read. `order_column` breaks ties of time; `pipeline_id` is None for a model.
+
+    `hidden`: fields that whoever asks may not name.
+    """
 
     schema: str
     name: str
@@ -68,6 +76,7 @@ class Relation:
     order_column: str | None
     pipeline_id: int | None = None
     gold: GoldFacts | None = None
+    hidden: frozenset[str] = frozenset()
 
     @property
     def full_name(self) -> str:
@@ -76,6 +85,28 @@ class Relation:
     def suggest(self, name: str) -> str:
         """The end of a sentence that helps someone who wrote an unknown name."""
         return suggestion(name, self.fields)
+
+    def seen_under(self, effect: Effect) -> "Relation":
+        """As it is for those whom the rules concern: masked, and without gold where gold knows too little."""
+        if not effect.touches:
+            return self
+        masks = {name: mask for name, mask in effect.masks.items() if name in self.fields}
+        return replace(
+            self,
+            fields={
+                name: _masked(field, masks[name]) if name in masks else field
+                for name, field in self.fields.items()
+                if name not in masks or masks[name].kind != "hide"
+            },
+            hidden=frozenset(name for name, mask in masks.items() if mask.kind == "hide"),
+            time_column=None if self.time_column in masks else self.time_column,
+            gold=None if self.gold is None else self.gold.seen_under(effect),
+        )
+
+
+def _masked(field: FieldInfo, mask: Mask) -> FieldInfo:
+    role: Role = "dimension" if field.role == "dimension" else "attribute"
+    return replace(field, type=FieldType.STRING, role=role, unit=None, mask=mask)
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
@@ -123,7 +154,7 @@ def of_model(schema: str, name: str, columns: Sequence[tuple[str, str, str | Non
     """A relation of the modelers. `columns`: name, PostgreSQL type, comment."""
     fields: dict[str, FieldInfo] = {}
     for column, database_type, comment in columns:
-        kind = _MODEL_TYPES.get(database_type.partition("(")[0])
+        kind = MODEL_TYPES.get(database_type.partition("(")[0])
         if kind is None or column == "workspace_id":
             continue
         role: Role = "measure" if kind in NUMERIC else "dimension"

@@ -12,6 +12,7 @@ from psycopg.sql import Composed
 from sluiceway.catalog.contracts import Pipeline, PipelineSpec
 from sluiceway.queries.contracts import Quality
 from sluiceway.queries.timeranges import DAY, Range
+from sluiceway.rules.masking import SETTING as PSEUDONYM_KEY
 
 MODEL_SCHEMA = "marts"
 _VERDICTS = ("pass", "warn", "quarantine", "hold")
@@ -41,19 +42,23 @@ SELECT count(*) FROM quality.dead_letters
 WHERE pipeline_id = %(pipeline)s AND state IN ('open', 'held')
   AND coalesce(event_time, received_at) >= %(begin)s AND coalesce(event_time, received_at) < %(end)s
 """
+# A table that does not isolate its rows, or a view that reads with its maker's rights, would show every
+# workspace's to all: there is no such model.
+_GUARDED = """(c.relkind IN ('r', 'p') AND c.relrowsecurity
+  OR c.relkind = 'v' AND 'security_invoker=true' = ANY (c.reloptions))"""
 _MODEL_COLUMNS = """
 SELECT a.attname, format_type(a.atttypid, NULL), col_description(a.attrelid, a.attnum)
 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE n.nspname = %(schema)s AND c.relname = %(name)s AND c.relkind IN ('r', 'p', 'v', 'm')
+WHERE n.nspname = %(schema)s AND c.relname = %(name)s AND {guarded}
   AND a.attnum > 0 AND NOT a.attisdropped AND has_table_privilege(c.oid, 'SELECT')
 ORDER BY a.attnum
-"""
+""".replace("{guarded}", _GUARDED)
 _MODELS = """
 SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'workspace_id'
-WHERE n.nspname = %(schema)s AND c.relkind IN ('r', 'p', 'v', 'm') AND has_table_privilege(c.oid, 'SELECT')
+WHERE n.nspname = %(schema)s AND {guarded} AND has_table_privilege(c.oid, 'SELECT')
 ORDER BY c.relname
-"""
+""".replace("{guarded}", _GUARDED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,16 @@ def set_limits(connection: sa.Connection, timeout_ms: int) -> None:
     driver(connection).execute(
         "SELECT set_config('statement_timeout', %s, true), set_config('jit', 'off', true)", (str(timeout_ms),)
     )
+
+
+def set_pipeline(connection: sa.Connection, pipeline_id: int) -> None:
+    """For this transaction: of ruled pipelines, policies look at this one's series alone."""
+    driver(connection).execute("SELECT set_config('sluiceway.pipeline', %s, true)", (str(pipeline_id),))
+
+
+def set_pseudonym_key(connection: sa.Connection, key: str) -> None:
+    """For this transaction: what hashed columns are hashed with."""
+    driver(connection).execute("SELECT set_config(%s, %s, true)", (PSEUDONYM_KEY, key))
 
 
 def find_head(connection: sa.Connection, workspace_id: int, slug: str) -> PipelineHead | None:

@@ -80,7 +80,9 @@ class _Checker:
 
     def field(self, name: str, path: str) -> FieldInfo | None:
         found = self.relation.fields.get(name)
-        if found is None:
+        if found is None and name in self.relation.hidden:
+            self.wrong(path, f"{name!r} is hidden from you by a rule")
+        elif found is None:
             self.wrong(path, f"{name!r} is not a field; {self.relation.suggest(name)}")
         return found
 

@@ -33,9 +33,12 @@ from sluiceway.queries.repository import PipelineHead
 from sluiceway.queries.resolve import ResolvedQuery, resolve_query
 from sluiceway.queries.statements import Statement, field_sql, table_statement
 from sluiceway.queries.timeranges import Range
+from sluiceway.rules.book import RuleBook
+from sluiceway.rules.contracts import Effect
 
 TIMEOUT_MS = 10_000
 _RELATIONS_KEPT = 512
+_MOST_CHANGES = 3
 
 
 class QueryService:
@@ -51,6 +54,7 @@ class QueryService:
         self._timeout_ms, self._gold = timeout_ms, gold
         self._cache: AnswerCache[QueryResult] = AnswerCache(lambda a: len(a.rows) * len(a.columns))
         self._relations: OrderedDict[tuple[int, int], tuple[Relation, float]] = OrderedDict()
+        self._rules = RuleBook()
         self._lock = Lock()
 
     def run(self, access: DataAccess, request: QueryRequest) -> QueryResult:
@@ -63,10 +67,7 @@ class QueryService:
         try:
             with self._database.transaction(Role.READER, access=access) as connection:
                 repository.set_limits(connection, self._timeout_ms)
-                if request.model is not None:
-                    found = self._run_model(connection, access, request)
-                else:
-                    found = self._run_pipeline(connection, access, request)
+                found = self._run(connection, access, request)
         except (psycopg.errors.QueryCanceled, psycopg.errors.LockNotAvailable):
             seconds = self._timeout_ms / 1000
             raise QueryTimeout(
@@ -83,7 +84,7 @@ class QueryService:
         """What `run` would refuse, without running it."""
         try:
             with self._database.transaction(Role.READER, access=access) as connection:
-                relation = self._relation_of(connection, access, request)
+                relation = self._relation_of(connection, access, request)[0]
             resolve_query(request, relation, extent=None, now=self._clock.now())
         except (PipelineNotFound, ModelNotFound) as error:
             return [FieldError("pipeline" if request.model is None else "model", error.detail)]
@@ -91,12 +92,50 @@ class QueryService:
             return list(error.errors) or [FieldError("", error.detail)]
         return []
 
-    def _relation_of(self, connection: sa.Connection, access: DataAccess, request: QueryRequest) -> Relation:
+    def effect(self, access: DataAccess, *, pipeline: str | None = None, model: str | None = None) -> Effect:
+        """What the rules of one pipeline or one model mean for `access`.
+
+        Raises `PipelineNotFound`, `ModelNotFound`.
+        """
+        with self._database.transaction(Role.READER, access=access) as connection:
+            if pipeline is not None:
+                head = _head(connection, access.workspace_id, pipeline)
+                return self._rules.effect(connection, access, pipeline_id=head.id)
+            assert model is not None
+            return self._rules.effect(connection, access, model=_model(connection, model).name)
+
+    def _run(self, connection: sa.Connection, access: DataAccess, request: QueryRequest) -> QueryResult:
+        run = self._run_pipeline if request.model is None else self._run_model
+        for _ in range(_MOST_CHANGES):
+            try:
+                return run(connection, access, request)
+            except _RulesChanged:
+                continue
+        raise DatabaseAway("The rules of this data are being changed just now.", retry_after_s=1)
+
+    def _relation_of(
+        self, connection: sa.Connection, access: DataAccess, request: QueryRequest
+    ) -> tuple[Relation, Effect]:
+        """What may be named, as it is for `access`, and what the rules mean for them."""
         if request.model is not None:
-            return _model(connection, request.model)
-        assert request.pipeline is not None
-        head = _head(connection, access.workspace_id, request.pipeline)
-        return self._relation(connection, access.workspace_id, request.pipeline, head)[0]
+            relation = _model(connection, request.model)
+            effect = self._rules.effect(connection, access, model=relation.name)
+        else:
+            assert request.pipeline is not None
+            head = _head(connection, access.workspace_id, request.pipeline)
+            relation = self._relation(connection, access.workspace_id, request.pipeline, head)[0]
+            effect = self._rules.effect(connection, access, pipeline_id=head.id)
+        return relation.seen_under(effect), effect
+
+    def _prepare(
+        self, connection: sa.Connection, access: DataAccess, effect: Effect, pipeline_id: int | None
+    ) -> None:
+        """Tell the transaction what the rules need to know, if any concern whoever asks."""
+        if effect.ruled and pipeline_id is not None:
+            repository.set_pipeline(connection, pipeline_id)
+        if any(mask.kind == "hash" for mask in effect.masks.values()):
+            key = self._database.derived_key(f"pseudonyms/{access.workspace_id}").hex()
+            repository.set_pseudonym_key(connection, key)
 
     def _run_pipeline(
         self, connection: sa.Connection, access: DataAccess, request: QueryRequest
@@ -105,27 +144,42 @@ class QueryService:
         now, workspace_id = self._clock.now(), access.workspace_id
         head = _head(connection, workspace_id, request.pipeline)
         relation, warn_after_s = self._relation(connection, workspace_id, request.pipeline, head)
+        effect = self._rules.effect(connection, access, pipeline_id=head.id)
+        relation = relation.seen_under(effect)
+        self._prepare(connection, access, effect, head.id)
         open_ended = request.time is None or (request.time.last is None and request.time.from_ is None)
         extent = repository.find_extent(connection, head.id) if open_ended else None
         query = resolve_query(request, relation, extent=extent, now=now)
         assert query.span is not None
-        key = (access, head.id, head.version, head.stamp, request.model_dump_json(), query.span)
+        asked = (request.model_dump_json(), query.span)
+        key = (workspace_id, effect.key, head.id, head.version, head.stamp, *asked)
 
         def compute() -> QueryResult:
-            return self._answer(connection, workspace_id, query, head, now)
+            answer = self._answer(connection, workspace_id, query, head, now)
+            # Policies hold from their commit on. What was read under other rules than the key says must not
+            # become an answer of those who share the key.
+            if self._rules.effect(connection, access, pipeline_id=head.id).key != effect.key:
+                raise _RulesChanged
+            return answer
 
         found, cached = self._cache.get(key, compute)
-        return replace(found, cached=cached, freshness=_freshness(head, now, warn_after_s))
+        return replace(
+            found,
+            cached=cached,
+            freshness=_freshness(head, now, warn_after_s),
+            restricted=effect.ruled,
+        )
 
     def _run_model(self, connection: sa.Connection, access: DataAccess, request: QueryRequest) -> QueryResult:
         assert request.model is not None
         now, workspace_id = self._clock.now(), access.workspace_id
-        relation = _model(connection, request.model)
+        relation, effect = self._relation_of(connection, access, request)
+        self._prepare(connection, access, effect, None)
         extent = None
         if request.time is None and relation.time_column is not None:
             extent = _model_extent(connection, workspace_id, relation)
         query = resolve_query(request, relation, extent=extent, now=now)
-        return self._answer(connection, workspace_id, query, None, now)
+        return replace(self._answer(connection, workspace_id, query, None, now), restricted=effect.ruled)
 
     def _answer(
         self,
@@ -182,6 +236,10 @@ class QueryService:
                 while len(self._relations) > _RELATIONS_KEPT:
                     self._relations.popitem(last=False)
         return known
+
+
+class _RulesChanged(Exception):
+    """Rules were changed while an answer was made."""
 
 
 def _head(connection: sa.Connection, workspace_id: int, slug: str) -> PipelineHead:

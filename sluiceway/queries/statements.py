@@ -16,6 +16,8 @@ from sluiceway.queries.contracts import Column
 from sluiceway.queries.relations import FieldInfo
 from sluiceway.queries.resolve import ResolvedFilter, ResolvedMeasure, ResolvedQuery
 from sluiceway.queries.timeranges import DAY, GRAINS, HOUR
+from sluiceway.rules.contracts import MaskKind
+from sluiceway.rules.masking import masked_sql
 
 _CASTS = {
     FieldType.STRING: SQL("text"),
@@ -106,7 +108,9 @@ def _rows_statement(query: ResolvedQuery, where: list[Composable], bindings: Bin
 def answer_columns(query: ResolvedQuery) -> tuple[Column, ...]:
     """Columns of an aggregate: time, dimensions, measures."""
     columns = [Column("time", "timestamp", "time", title="Time")] if query.grain is not None else []
-    columns += [Column(d.name, d.type.value, "dimension", d.unit, d.title) for d in query.dimensions]
+    columns += [
+        Column(d.name, d.type.value, "dimension", d.unit, d.title, _shown(d)) for d in query.dimensions
+    ]
     columns += [_measure_column(m) for m in query.measures]
     return tuple(columns)
 
@@ -114,25 +118,31 @@ def answer_columns(query: ResolvedQuery) -> tuple[Column, ...]:
 def _measure_column(measure: ResolvedMeasure) -> Column:
     found, agg = measure.field, measure.agg
     if agg in ("count", "count_distinct"):
-        return Column(measure.name, "integer", "measure", None, found.title if found else None)
+        return Column(measure.name, "integer", "measure", None, found.title if found else None, _shown(found))
     if agg == "rate":
         unit = f"{found.unit}/s" if found is not None and found.unit else "/s"
         return Column(measure.name, "number", "measure", unit, found.title if found else None)
     assert found is not None
     kind = found.type if agg in ("sum", "min", "max", "first", "last") else FieldType.NUMBER
-    return Column(measure.name, kind.value, "measure", found.unit, found.title)
+    return Column(measure.name, kind.value, "measure", found.unit, found.title, _shown(found))
+
+
+def _shown(found: FieldInfo | None) -> MaskKind | None:
+    return None if found is None or found.mask is None else found.mask.kind
 
 
 def _plain_column(found: FieldInfo) -> Column:
     if found.name == "event_time":
         return Column(found.name, found.type.value, "time", found.unit, found.title)
     role = found.role if found.role != "system" else "attribute"
-    return Column(found.name, found.type.value, role, found.unit, found.title)
+    return Column(found.name, found.type.value, role, found.unit, found.title, _shown(found))
 
 
 def field_sql(found: FieldInfo) -> Composable:
-    """A field as its type: models may have columns of other types that mean the same."""
+    """A field as its type (models may have columns of other types that mean the same), masked if it is."""
     column = Identifier(found.name)
+    if found.mask is not None:
+        return masked_sql(column, found.mask)
     if found.database_type is None:
         return column
     if found.database_type == "timestamp without time zone":

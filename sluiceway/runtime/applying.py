@@ -1,4 +1,4 @@
-"""Applies a file by what its `kind:` says: a pipeline, a suite or a dashboard."""
+"""Applies a file by what its `kind:` says: a pipeline, a suite, a dashboard or a rule."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +10,7 @@ import yaml
 
 from sluiceway.audit.actions import Action
 from sluiceway.audit.contracts import Actor, Entry
-from sluiceway.audit.service import record
+from sluiceway.audit.service import changes, record
 from sluiceway.catalog.contracts import Applied
 from sluiceway.infra.clock import SystemClock
 from sluiceway.infra.database import Database, Role
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SUITES = Path(__file__).parents[2] / "expectations" / "suites"
-# A pipeline names its suite, a dashboard its pipelines.
-ORDER = ("Suite", "Pipeline", "Dashboard")
+# A pipeline names its suite, a rule its pipeline, a dashboard its pipelines.
+ORDER = ("Suite", "Pipeline", "Rule", "Dashboard")
 
 
 class UnknownKind(InvalidInput):
@@ -32,7 +32,7 @@ class UnknownKind(InvalidInput):
 
 
 def kind_of(source: str) -> str:
-    """`Pipeline`, `Suite` or `Dashboard`. Raises `UnknownKind`."""
+    """`Pipeline`, `Suite`, `Rule` or `Dashboard`. Raises `UnknownKind`."""
     try:
         document = yaml.safe_load(source)
     except yaml.YAMLError as error:
@@ -131,10 +131,34 @@ def _apply_dashboard(
     return applied
 
 
+def _apply_rule(
+    database: Database,
+    workspace_id: int,
+    source: str,
+    by: UUID | None,
+    _check: "SuiteChecker | None",
+    actor: Actor,
+) -> Applied:
+    from sluiceway.rules import service
+    from sluiceway.rules.contracts import Saved
+
+    spec = service.parse(source)
+
+    def beside(connection: sa.Connection, saved: Saved) -> None:
+        was = {} if saved.before is None else saved.before.document()
+        before, after = changes(was, saved.rule.spec.document())
+        action = Action.RULE_CREATED if saved.before is None else Action.RULE_CHANGED
+        record(connection, Entry(action, actor, "rule", spec.name, before, after))
+
+    saved = service.save_rule(database, workspace_id, spec, source=source, by=by, beside=beside)
+    return Applied("Rule", spec.name, saved.rule.version, saved.outcome)
+
+
 _Applier = Callable[[Database, int, str, UUID | None, "SuiteChecker | None", Actor], Applied]
 _APPLIERS: dict[str, _Applier] = {
     "Pipeline": _apply_pipeline,
     "Suite": _apply_suite,
+    "Rule": _apply_rule,
     "Dashboard": _apply_dashboard,
 }
 

@@ -21,6 +21,7 @@ from sluiceway.runtime.commands import (
     organizations,
     privacy,
     roles,
+    rules,
     sealing,
     secrets,
     service_accounts,
@@ -51,6 +52,7 @@ app.add_typer(organizations.organizations, name="organization")
 app.add_typer(keys.app, name="key")
 app.add_typer(service_accounts.app, name="service-account")
 app.add_typer(links.app, name="link")
+app.add_typer(rules.app, name="rule")
 app.add_typer(audits.app, name="audit")
 app.add_typer(spools.app, name="spool")
 app.add_typer(secrets.app, name="secret")
@@ -110,7 +112,7 @@ def migrate() -> None:
 def apply(
     files: Annotated[
         list[Path],
-        typer.Argument(help="YAML files of kind Pipeline, Suite or Dashboard; - reads standard input."),
+        typer.Argument(help="YAML files of kind Pipeline, Suite, Rule or Dashboard; - reads standard input."),
     ],
 ) -> None:
     """Apply files: what changed becomes a new version, what did not stays as it is."""
@@ -126,12 +128,12 @@ def apply(
 @app.command()
 def export(
     names: Annotated[list[str] | None, typer.Argument(help="Names; default: all.")] = None,
-    kind: Annotated[str, typer.Option(help="pipeline, suite or dashboard.")] = "pipeline",
+    kind: Annotated[str, typer.Option(help="pipeline, suite, rule or dashboard.")] = "pipeline",
     into: Annotated[
         Path | None, typer.Option(help="A folder to write one file each into; default: print.")
     ] = None,
 ) -> None:
-    """Print pipelines, suites or dashboards as the YAML they were applied as."""
+    """Print pipelines, suites, rules or dashboards as the YAML they were applied as."""
     from sluiceway.infra.settings import load_settings
     from sluiceway.runtime.commands.applying import export_documents
     from sluiceway.runtime.sessions import command_database

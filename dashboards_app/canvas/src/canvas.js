@@ -1,12 +1,13 @@
 // The component Streamlit mounts. It is called again on every rerun, so the dashboard is kept by its place.
+import { appSource, viewingSource } from "./lib/api.js";
 import { themeOf } from "./lib/theme.js";
 import { mountDashboard } from "./mount.js";
 
-const mounted = new WeakMap(); // parentElement → {dashboard, slug, probe, sheet}
+const mounted = new WeakMap(); // parentElement → {slug, view, readTheme, unmount}
 
 export default function canvas({ parentElement, data }) {
   let place = mounted.get(parentElement);
-  if (place && place.slug !== data.slug) {
+  if (place && (place.slug !== data.slug || place.view !== (data.view ?? ""))) {
     place.unmount();
     place = null;
   }
@@ -30,13 +31,15 @@ function mount(parentElement, data) {
   const probe = document.createElement("i");
   probe.className = "theme-probe";
   parentElement.append(probe);
+  const source = data.view ? viewingSource(data.view) : appSource;
   const theme = () => themeOf(getComputedStyle(probe).color, data.theme);
-  const dashboard = mountDashboard(parentElement, { slug: data.slug, theme: theme() });
+  const dashboard = mountDashboard(parentElement, { slug: data.slug, theme: theme(), source });
   const readTheme = () => dashboard.setTheme(theme());
   // The probe's color follows Streamlit's theme with a transition, so a change of theme is an event.
   probe.addEventListener("transitionend", readTheme);
   return {
     slug: data.slug,
+    view: data.view ?? "",
     readTheme,
     unmount() {
       dashboard.destroy();

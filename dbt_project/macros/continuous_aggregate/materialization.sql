@@ -132,7 +132,9 @@
   cross join lateral ({{ aggregate.query | replace('__input__', restricted) }}) q
   {% if timescale -%}
   ) everyone
-  where workspace_id = (select app.current_workspace())
+  where (workspace_id = (select app.current_workspace())
+    and (pipeline_id <> all ((select app.ruled_pipelines())::integer[])
+      {%- if 'series_id' in aggregate.columns %} or series_id in (select app.visible_series()){% endif %}))
     or (select pg_has_role(current_user, 'sluiceway_modeler', 'member'))
   {%- endif %}
 {% endmacro %}

@@ -36,7 +36,7 @@ CREATE TABLE app.rules (
   CHECK ((condition IS NULL) = (series_condition IS NULL))
 );
 CREATE INDEX rules_pipeline ON app.rules (pipeline_id);
-COMMENT ON TABLE app.rules IS 'Row rules and column masks as they hold now; written by the owner alone.';
+COMMENT ON TABLE app.rules IS 'Row rules and column masks as they hold now; written by the owner alone. Personal: who changed it last. Kept: until deleted.';
 COMMENT ON COLUMN app.rules.model IS 'Name of a relation in schema marts.';
 COMMENT ON COLUMN app.rules.roles IS 'Whom it concerns: holders of any of these; empty: everyone.';
 COMMENT ON COLUMN app.rules.exempt IS 'Holders of any of these it does not concern.';
@@ -53,42 +53,45 @@ CREATE TABLE app.rule_versions (
   created_at timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (workspace_id, name, version)
 );
-COMMENT ON TABLE app.rule_versions IS 'Every version a rule ever had, and when it was deleted.';
+COMMENT ON TABLE app.rule_versions IS 'Every version a rule ever had, and when it was deleted. Personal: who made it. Kept: for good.';
 CREATE TABLE app.rule_heads (
   workspace_id integer PRIMARY KEY REFERENCES app.workspaces,
   version bigint NOT NULL
 );
-COMMENT ON TABLE app.rule_heads IS 'Counts changes of a workspace''s rules: what was kept under another count is old.';
+COMMENT ON TABLE app.rule_heads IS 'Counts changes of a workspace''s rules: what was kept under another count is old. Personal: none. Kept: with the workspace.';
 """
 
 EYES = """
-CREATE FUNCTION app.eyes() RETURNS jsonb
-LANGUAGE sql STABLE PARALLEL SAFE AS
-$$ SELECT nullif(current_setting('sluiceway.access', true), '')::jsonb $$;
-COMMENT ON FUNCTION app.eyes() IS 'Who looks (SET LOCAL sluiceway.access); null: nobody said.';
+CREATE FUNCTION app.eye(number integer) RETURNS jsonb
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
+  SELECT CASE WHEN jsonb_typeof(told) = 'array' AND jsonb_typeof(told -> number) = 'object' THEN told -> number END
+  FROM (SELECT nullif(current_setting('sluiceway.access', true), '')::jsonb AS told) AS t
+$$;
+COMMENT ON FUNCTION app.eye IS
+  'Who looks (0), and who looks through them (1), as SET LOCAL sluiceway.access says; null: nobody.';
 
 CREATE FUNCTION app.rule_spares(eye integer, concerned text[], exempt text[]) RETURNS boolean
 LANGUAGE sql STABLE PARALLEL SAFE AS $$
   SELECT CASE
-    WHEN app.eyes() -> eye IS NULL THEN eye > 0 AND app.eyes() -> 0 IS NOT NULL
-    ELSE coalesce(app.eyes() -> eye -> 'roles' ?| exempt, false)
-      OR NOT (cardinality(concerned) = 0 OR coalesce(app.eyes() -> eye -> 'roles' ?| concerned, false))
+    WHEN app.eye(eye) IS NULL THEN eye > 0 AND app.eye(0) IS NOT NULL
+    ELSE coalesce(app.eye(eye) -> 'roles' ?| exempt, false)
+      OR NOT (cardinality(concerned) = 0 OR coalesce(app.eye(eye) -> 'roles' ?| concerned, false))
   END
 $$;
 COMMENT ON FUNCTION app.rule_spares IS 'Whether a rule does not concern these eyes. Nobody known: it does.';
 
 CREATE FUNCTION app.rule_judges(eye integer, needed text[]) RETURNS boolean
 LANGUAGE sql STABLE PARALLEL SAFE AS $$
-  SELECT app.eyes() -> eye IS NOT NULL AND NOT EXISTS (
+  SELECT app.eye(eye) IS NOT NULL AND NOT EXISTS (
     SELECT FROM unnest(needed) AS n (name)
-    WHERE coalesce(jsonb_array_length(app.eyes() -> eye -> 'attributes' -> n.name), 0) = 0)
+    WHERE coalesce(jsonb_array_length(app.eye(eye) -> 'attributes' -> n.name), 0) = 0)
 $$;
 COMMENT ON FUNCTION app.rule_judges IS
   'Whether these eyes have every attribute a rule asks for; who lacks one sees no row of it.';
 
 CREATE FUNCTION app.rule_values(eye integer, attribute text) RETURNS text[]
 LANGUAGE sql STABLE PARALLEL SAFE AS $$
-  SELECT ARRAY(SELECT jsonb_array_elements_text(app.eyes() -> eye -> 'attributes' -> attribute))
+  SELECT ARRAY(SELECT jsonb_array_elements_text(app.eye(eye) -> 'attributes' -> attribute))
 $$;
 -- What is no number is left out rather than an error: errors tell.
 CREATE FUNCTION app.rule_integers(eye integer, attribute text) RETURNS bigint[]
@@ -143,6 +146,22 @@ COMMENT ON FUNCTION app.visible_series IS 'Series of ruled pipelines that whoeve
 REVOKE ALL ON FUNCTION app.ruled_pipelines, app.visible_series FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION app.ruled_pipelines, app.visible_series
   TO sluiceway_reader, sluiceway_app, sluiceway_modeler;
+
+-- Whoever follows rows has to tell rows that have gone from rows that are not theirs: a number, no row.
+CREATE FUNCTION app.next_seq(pipeline integer, after bigint) RETURNS bigint
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = app, pg_temp AS $$
+DECLARE
+  relation text := (
+    SELECT silver_table FROM app.pipelines WHERE id = pipeline AND workspace_id = app.current_workspace());
+  found bigint;
+BEGIN
+  IF relation IS NOT NULL THEN
+    EXECUTE format('SELECT min(seq) FROM silver.%I WHERE seq > $1', relation) INTO found USING after;
+  END IF;
+  RETURN found;
+END $$;
+REVOKE ALL ON FUNCTION app.next_seq FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION app.next_seq TO sluiceway_reader;
 
 -- What is kept by series: only series whose dimensions the rules let through. What is kept of all series
 -- together (a modeler's own aggregate without series_id) tells of every row: nothing of a ruled pipeline.
@@ -275,7 +294,7 @@ def downgrade() -> None:
       EXECUTE format('CREATE POLICY modeler_reads ON %s FOR SELECT TO sluiceway_modeler USING (true)', relation);
     END $$;
     DROP PROCEDURE app.enforce_rules, app.rule_series;
-    DROP FUNCTION app.visible_series, app.ruled_pipelines, app.pseudonym, app.rule_numbers, app.rule_integers,
-      app.rule_values, app.rule_judges, app.rule_spares, app.eyes;
+    DROP FUNCTION app.next_seq, app.visible_series, app.ruled_pipelines, app.pseudonym, app.rule_numbers, app.rule_integers,
+      app.rule_values, app.rule_judges, app.rule_spares, app.eye;
     DROP TABLE app.rule_heads, app.rule_versions, app.rules;
     """)

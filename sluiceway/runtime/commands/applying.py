@@ -14,7 +14,7 @@ from sluiceway.runtime.applying import ORDER, apply_source, kind_of
 from sluiceway.runtime.auditing import note_command, operator
 
 Echo = Callable[[str], None]
-KINDS = ("pipeline", "suite", "dashboard")
+KINDS = ("pipeline", "suite", "dashboard", "rule")
 
 
 class UnknownName(InvalidInput):
@@ -28,7 +28,7 @@ class FileUnreadable(InvalidInput):
 
 
 def apply_files(database: Database, files: Sequence[Path], echo: Echo) -> bool:
-    """Apply suites first, then pipelines, then dashboards. Returns whether any file failed; all are tried."""
+    """Apply suites, then pipelines, rules, dashboards. Returns whether any file failed; all are tried."""
     failed = False
     sources: list[tuple[int, Path, str]] = []
     for path in files:
@@ -110,6 +110,10 @@ def _names(connection: sa.Connection, kind: str) -> list[str]:
         from sluiceway.quality.service import list_suites
 
         return [suite.name for suite in list_suites(connection, 1)]
+    if kind == "rule":
+        from sluiceway.rules.service import list_rules
+
+        return [rule.name for rule in list_rules(connection, 1)]
     from sluiceway.dashboards.service import list_dashboards
 
     return [dashboard.slug for dashboard in list_dashboards(connection, 1)]
@@ -124,6 +128,10 @@ def _export(connection: sa.Connection, kind: str, name: str) -> str:
         from sluiceway.quality.service import export_suite
 
         return export_suite(connection, 1, name)
+    if kind == "rule":
+        from sluiceway.rules.service import get_rule, to_yaml
+
+        return to_yaml(connection, get_rule(connection, 1, name))
     from sluiceway.dashboards.service import export_dashboard
 
     return export_dashboard(connection, 1, name)
@@ -143,4 +151,8 @@ def schema_of(kind: str) -> dict[str, Any]:
         from sluiceway.dashboards.contracts import json_schema as dashboard_schema
 
         return dashboard_schema()
+    if kind == "rule":
+        from sluiceway.rules.contracts import json_schema as rule_schema
+
+        return rule_schema()
     raise UnknownName(f"A schema is there for {', '.join(KINDS)}, not for {kind!r}.")

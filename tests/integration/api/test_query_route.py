@@ -41,7 +41,7 @@ def test_an_answer_as_json(world: Any, loader: Loader) -> None:
     assert [c["name"] for c in body["columns"]] == ["shop", "n"]
     assert set(body) == {
         "columns", "rows", "row_count", "truncated", "time", "source", "freshness", "quality",
-        "elapsed_ms", "cached",
+        "elapsed_ms", "cached", "restricted",
     }  # fmt: skip
     assert body["time"]["to"].endswith("Z") and body["freshness"]["seq"] == 5
     assert body["freshness"]["state"] == "fresh" and body["quality"]["verdict"] == "pass"

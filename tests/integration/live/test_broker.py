@@ -230,7 +230,7 @@ def test_followers_at_one_place_share_a_read(database: Database, monkeypatch: py
         feed = RowFeed(database)
         followed = await feed.find(owner_of(), "ticks")
         pages = await asyncio.gather(*(feed.after(followed, 0) for _ in range(20)))
-        assert all([row.seq for row in page] == [1, 2, 3] for page in pages)
+        assert all([row.seq for row in page.rows] == [1, 2, 3] for page in pages)
         assert reads == 1
 
     run(work)
@@ -245,7 +245,7 @@ def test_a_row_is_json_with_its_times(database: Database) -> None:
 
     async def work() -> None:
         feed = RowFeed(database)
-        (row,) = await feed.after(await feed.find(owner_of(), "ticks"), 0)
+        (row,) = (await feed.after(await feed.find(owner_of(), "ticks"), 0)).rows
         data = orjson.loads(row.json)
         time = received.isoformat().replace("+00:00", "Z")
         assert data == {"seq": 1, "event_id": "1", "event_time": time, "received_at": time, "value": 1.0}

@@ -233,6 +233,10 @@ def mart(database: Database) -> Database:
             "INSERT INTO marts.daily VALUES (1, '2026-03-01', 'a', 1.5), (1, '2026-03-02', 'a', 'NaN'),"
             " (2, '2026-03-01', 'z', 9)"
         )
+        connection.execute("CALL app.isolate('marts.daily')")
+        # They say whose the rows are and do not keep them apart: a table, a view with its maker's eyes.
+        connection.execute("CREATE TABLE marts.open AS SELECT * FROM marts.daily")
+        connection.execute("CREATE VIEW marts.opened AS SELECT * FROM marts.daily")
     return database
 
 
@@ -256,7 +260,17 @@ def test_models_are_queried_by_their_columns(mart: Database) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["marts.dayly", "marts.nobodys", "app.users", "silver.batches", "daily; DROP", "marts.\x00"]
+    "name",
+    [
+        "marts.dayly",
+        "marts.nobodys",
+        "marts.open",
+        "marts.opened",
+        "app.users",
+        "silver.batches",
+        "daily; DROP",
+        "marts.\x00",
+    ],
 )
 def test_nothing_but_models_of_a_workspace_is_a_model(mart: Database, name: str) -> None:
     with pytest.raises(ModelNotFound):

@@ -37,10 +37,12 @@ async function call(method, path, body, signal, headers = CLIENT_HEADERS) {
   throw new ApiError(answer.status, problem.title ?? `Error ${answer.status}`, problem.detail, problem.code);
 }
 
+const dashboardPath = (slug) => `/v1/dashboards/${encodeURIComponent(slug)}`;
+
 /** The dashboard, and whether whoever looks may move its widgets. */
 async function getDashboard(slug) {
   const [answer, session] = await Promise.all([
-    call("GET", `/v1/dashboards/${encodeURIComponent(slug)}`),
+    call("GET", dashboardPath(slug)),
     call("GET", "/v1/session").catch(() => null),
   ]);
   return dashboardOf(answer, session?.permissions?.includes("dashboard:write") ?? false);
@@ -60,6 +62,17 @@ export const appSource = {
     href: `/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`,
   }),
 };
+
+/** The same as another role sees it (`viewer`, or `viewer;regions=EU`): nothing can be moved. */
+export function viewingSource(view) {
+  const asked = `?as_role=${encodeURIComponent(view)}`;
+  return {
+    ...appSource,
+    getDashboard: async (slug) => dashboardOf(await call("GET", dashboardPath(slug) + asked), false),
+    runQuery: (_widget, query, signal) => call("POST", `/v1/query${asked}`, query, signal),
+    putLayout: () => Promise.reject(new ApiError(403, "Read-only", "You look as another role: nothing can be moved.")),
+  };
+}
 
 /** The same for whoever has opened a dashboard's link: `access` is what opening it gave. */
 export function linkSource(access) {

@@ -56,6 +56,12 @@ export function sourceName(source) {
   return found ? found[1] : (source ?? "unknown");
 }
 
+/** Which columns a rule shows changed. */
+function masked(answer) {
+  const names = (answer?.columns ?? []).filter((column) => column.masked).map((column) => column.title ?? column.name);
+  return names.length ? [["Masked", names.join(", ")]] : [];
+}
+
 /** The lines of the provenance card: [[name, value], …], grouped by heading. */
 export function provenance(answer, now) {
   const fresh = answer?.freshness ?? {};
@@ -88,6 +94,8 @@ export function provenance(answer, now) {
         ["Source", sourceName(answer?.source)],
         ["Table", answer?.source ?? "–"],
         ["Rows", formatted(answer?.row_count ?? 0, "integer") + (answer?.truncated ? " (cut off)" : "")],
+        ...(answer?.restricted ? [["Kept from you", "rows that a rule does not show you"]] : []),
+        ...masked(answer),
         ["Answered in", typeof answer?.elapsed_ms === "number" ? formatted(answer.elapsed_ms / 1000, "duration") : "–"],
       ],
     },
