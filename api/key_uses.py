@@ -8,7 +8,7 @@ down behind its requests, and waits while the database is away.
 import asyncio
 import logging
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -76,15 +76,15 @@ class KeyUses:
     def flush(self) -> None:
         """Write down what waits. Blocks; what fails stays for the next time."""
         with self._lock:
-            waiting, self._waiting = self._waiting, []
+            waiting, self._waiting = deque(self._waiting), []
         while waiting:
             try:
-                self._write(waiting[-1])
+                self._write(waiting[0])
             except BaseException:
                 with self._lock:
                     self._waiting = [*waiting, *self._waiting][:MOST_WAITING]
                 raise
-            waiting.pop()
+            waiting.popleft()
 
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:
