@@ -11,7 +11,7 @@ from api.app import create_app
 from api.openapi import operations
 from sluiceway.identity.permissions import MemberRole, Permission, permissions_of_role
 
-OPEN = {"create_session", "healthz", "readyz", "metrics"}
+OPEN = {"create_session", "accept_invitation", "healthz", "readyz", "metrics"}
 VALUES = {
     "pipeline": "orders", "key_id": "abcdefghijkm", "batch_id": "1", "suite": "orders", "slug": "board",
     "replay_id": "0198c0de-0000-7000-8000-000000000001", "kind": "pipeline", "model": "m", "seq": "1",
@@ -61,7 +61,7 @@ def test_nobody_gets_in_unknown(world) -> None:
 
 def test_every_write_asks_for_a_permission_that_a_viewer_lacks(world) -> None:
     viewer = world.person(MemberRole.VIEWER)
-    free = {"create_session", "delete_session", "query", "run_query", "create_stream_token"}
+    free = {"create_session", "delete_session", "query", "run_query", "create_stream_token", "set_preferences"}
     for path, method, operation in _all(world):
         if method == "get" or operation["operationId"] in free:
             continue
