@@ -115,7 +115,7 @@ def change(
     secret: str | None = None,
     managed_by: Literal["api", "settings"] = "api",
 ) -> tuple[Provider, Provider]:
-    """Change it; returns what it was and what it is. `secret` None: the one that is kept stays.
+    """Change it; returns what it was and what it is. `secret` None: the one that is kept stays; empty: none.
 
     Who came through another issuer is nobody of this one: the links to people are forgotten with it.
     Raises `NotFound`, `ProviderFixed`, `InvalidProvider` or `ProviderExists`.
@@ -140,9 +140,11 @@ def change(
     return before, get(conn, provider_id)
 
 
-def remove(conn: sa.Connection, provider_id: uuid.UUID) -> Provider:
+def remove(
+    conn: sa.Connection, provider_id: uuid.UUID, *, managed_by: Literal["api", "settings"] = "api"
+) -> Provider:
     """Remove it; sessions that came through it end. Raises `NotFound` or `ProviderFixed`."""
-    before = _own(conn, provider_id, "api")
+    before = _own(conn, provider_id, managed_by)
     conn.execute(sa.text("DELETE FROM app.identity_providers WHERE id = :id"), {"id": provider_id})
     return before
 

@@ -25,6 +25,8 @@ from sluiceway.runtime.commands import (
     sealing,
     secrets,
     service_accounts,
+    sessions,
+    sign_in,
     spools,
     teams,
     usage,
@@ -42,6 +44,10 @@ app = typer.Typer(
 )
 privacy.register(users.app)
 app.add_typer(users.app, name="user")
+sign_in.register(users.app)
+app.add_typer(sessions.app, name="session")
+app.add_typer(sign_in.app, name="sign-in")
+app.add_typer(sign_in.providers, name="identity-provider")
 app.add_typer(members.app, name="member")
 app.command("invite")(invitations.invite)
 app.add_typer(invitations.app, name="invitation")
@@ -100,11 +106,13 @@ def migrate() -> None:
     from sluiceway.infra.keys import load_secret_key
     from sluiceway.infra.settings import load_settings
     from sluiceway.migrations import migrate as run
+    from sluiceway.runtime.identity_provider import keep_provider
     from sluiceway.runtime.sessions import command_database
 
     settings = load_settings()
     with command_database(settings, migrated=False) as database:
         run(database, load_secret_key(settings))
+        keep_provider(settings, database)
     typer.echo("The database is at the newest schema.")
 
 

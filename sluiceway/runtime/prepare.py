@@ -61,6 +61,7 @@ def prepare_schema(settings: Settings, messages: Messages, *, demo: bool) -> dic
     """Migrations, examples, the first person, Dagster's files; returns what the supervisor must know."""
     from sluiceway.migrations import migrate
     from sluiceway.runtime.accounts import ensure_first_user
+    from sluiceway.runtime.identity_provider import keep_provider
 
     key = load_secret_key(settings)
     database = open_database(settings, key)
@@ -69,6 +70,7 @@ def prepare_schema(settings: Settings, messages: Messages, *, demo: bool) -> dic
     with messages.step("example pipelines" if demo else "platform health") as notes:
         notes.append(_apply_examples(settings, database, None if demo else "platform-health"))
     person = ensure_first_user(database, settings.home, demo=demo)
+    keep_provider(settings, database)
     with database.connect(Role.OWNER, autocommit=True) as connection:
         built = connection.execute("SELECT to_regclass('gold.samples_1m') IS NOT NULL").fetchone()
     return {

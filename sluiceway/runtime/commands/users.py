@@ -78,12 +78,12 @@ def password(email: Email, password_stdin: FromInput = False) -> None:
     wanted = _password(password_stdin)
     with _person(email) as (connection, user):
         from sluiceway.audit.actions import Action
-        from sluiceway.identity.people import end_sessions
-        from sluiceway.identity.service import set_password
+        from sluiceway.identity.own_password import change
+        from sluiceway.identity.sessions import end_own
         from sluiceway.runtime.auditing import note_command
 
-        set_password(connection, user.id, wanted)
-        end_sessions(connection, 1, user.id)
+        change(connection, user.id, wanted, about=(user.email, user.name), now=datetime.now(UTC))
+        end_own(connection, user.id)
         note_command(connection, Action.PERSON_PASSWORD_SET, target="user", target_id=user.id)
     typer.echo(f"{user.email} has a new password.")
 
