@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.auditing import note
+from api.confirming import Confirmed
 from api.deps import Person, Services, catalog
 from api.errors import problem_responses
 from api.routes.members import handovers
@@ -55,11 +56,11 @@ def export_me(request: Request, services: Services, caller: Person, response: Re
 @router.post(
     "/deletion", status_code=204, summary="Delete one's own account", responses=problem_responses((409,))
 )
-def delete_me(request: Request, services: Services, caller: Person, body: Deletion) -> Response:
+def delete_me(services: Services, caller: Confirmed, body: Deletion) -> Response:
     """For good, in every workspace. What the person made stays with the workspace's longest owner.
 
-    The audit log keeps what was done, without name and address. The only owner of a workspace hands it over
-    first (409 `last_owner`).
+    The person has confirmed lately who they are (403 `confirmation_required`). The audit log keeps what was
+    done, without name and address. The only owner of a workspace hands it over first (409 `last_owner`).
     """
     assert caller.user_id is not None
     if body.email.strip().lower() != (caller.email or "").lower():

@@ -113,6 +113,7 @@ class Action(StrEnum):
     QUOTA_REACHED = "quota.reached"
     PERSON_EXPORTED = "person.exported"
     SECRETS_ROTATED = "secrets.rotated"
+    SECRETS_KEY_CHANGED = "secrets.key_changed"
 
     AUDIT_READ = "audit.read"
     AUDIT_VERIFIED = "audit.verified"

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from sluiceway.infra.settings import Settings
 
 KEY_FILE = "secret.key"
+LEAST_CHARACTERS = 32
 
 
 class SecretKey:
@@ -41,6 +42,13 @@ def load_secret_key(settings: Settings) -> SecretKey:
         return SecretKey(settings.secret_key.encode())
     path = settings.home / KEY_FILE
     return SecretKey(_read_or_make(path))
+
+
+def next_key_file(settings: Settings) -> tuple[Path, SecretKey]:
+    """The key that is to take the place of the key file's, in a file beside it: made now, or left by a change
+    that broke off."""
+    path = settings.home / f"{KEY_FILE}.next"
+    return path, SecretKey(_read_or_make(path))
 
 
 def _read_or_make(path: Path) -> bytes:

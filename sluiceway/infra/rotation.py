@@ -11,10 +11,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
+from psycopg import sql
 
-from sluiceway.infra.database import Database, Role
+from sluiceway.infra.database import SERVICE_ROLES, Database, Role
 from sluiceway.infra.envelope import CannotOpen, Envelope
-from sluiceway.infra.keyring import FRESH_S, Keyring, StoredKey, new_material, wrap
+from sluiceway.infra.keyring import FRESH_S, Keyring, StoredKey, new_material, unwrap, wrap
 from sluiceway.infra.keys import SecretKey
 
 BATCH = 200
@@ -116,7 +117,12 @@ def status(database: Database) -> list[KeyVersion]:
 
 
 def begin(database: Database, key: SecretKey) -> int:
-    """The version to bring everything under: a new one, or that of a rotation that has not ended yet."""
+    """The version to bring everything under: a new one, or that of a rotation that has not ended yet.
+
+    Raises `CannotOpen` if `key` is not the one that the versions there are wrapped by: nothing is done then.
+    """
+    if any(unwrap(key, stored) is None for stored in _stored(database)):
+        raise CannotOpen("The stored keys belong to another SLUICEWAY_SECRET_KEY: rotate with that one.")
     with database.transaction(Role.OWNER) as connection:
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
         under_way: int = connection.execute(
@@ -183,6 +189,38 @@ def finish(database: Database, now: datetime | None = None) -> bool:
             sa.text("SELECT count(*) FROM app.encryption_keys WHERE state = 'retiring'")
         ).scalar_one()
     return not left
+
+
+def change_installation_key(connection: sa.Connection, old: SecretKey, new: SecretKey) -> int:
+    """Wrap every version by `new`, and give the roles the passwords derived from it; how many versions.
+
+    All of it is the caller's transaction (role OWNER). Versions that `new` opens already are left as they
+    are, so it may be done again. Raises `CannotOpen` if neither key opens one.
+    """
+    connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+    rows = connection.execute(
+        sa.text("SELECT version, wrapped, state FROM app.encryption_keys ORDER BY version FOR UPDATE")
+    ).all()
+    for row in rows:
+        stored = StoredKey(row.version, bytes(row.wrapped), row.state == "current")
+        if unwrap(new, stored) is not None:
+            continue
+        material = unwrap(old, stored)
+        if material is None:
+            raise CannotOpen(f"Version {row.version} is wrapped by neither of the two keys.")
+        connection.execute(
+            sa.text("UPDATE app.encryption_keys SET wrapped = :wrapped WHERE version = :version"),
+            {"wrapped": wrap(new, material), "version": row.version},
+        )
+    driver = connection.connection.driver_connection
+    assert driver is not None
+    for role in SERVICE_ROLES:
+        driver.execute(
+            sql.SQL("ALTER ROLE {} PASSWORD {}").format(
+                sql.Identifier(role.login), sql.Literal(new.password(role.value))
+            )
+        )
+    return len(rows)
 
 
 def _batches(

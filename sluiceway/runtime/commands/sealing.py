@@ -1,5 +1,6 @@
 """`sluiceway secrets`: the key that seals what is stored, its versions, and changing it online."""
 
+import sys
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -45,6 +46,54 @@ def rotate() -> None:
         typer.echo("The old version is kept for them; remove them and rotate again.", err=True)
         raise typer.Exit(1)
     typer.echo(f"{total} values were sealed again; the old version is gone.")
+
+
+@app.command("change-key")
+def change_key() -> None:
+    """Change the installation's own key, when it may be known to others.
+
+    With a key file the new one is made and takes its place. With SLUICEWAY_SECRET_KEY the new key is asked
+    for, or read from standard input; set it for every process afterwards. Restart them, then rotate.
+    """
+    from sluiceway.audit.actions import Action
+    from sluiceway.infra.database import Role
+    from sluiceway.infra.keys import KEY_FILE, SecretKey, load_secret_key, next_key_file
+    from sluiceway.infra.rotation import change_installation_key
+    from sluiceway.infra.settings import load_settings
+    from sluiceway.runtime.auditing import note_command
+    from sluiceway.runtime.sessions import command_database
+
+    settings = load_settings()
+    path = None
+    if settings.secret_key is None:
+        old = load_secret_key(settings)
+        path, new = next_key_file(settings)
+    else:
+        old, new = SecretKey(settings.secret_key.encode()), SecretKey(_read_key(settings.secret_key))
+    with (
+        command_database(settings) as database,
+        database.transaction(Role.OWNER, workspace_id=1) as connection,
+    ):
+        versions = change_installation_key(connection, old, new)
+        note_command(
+            connection, Action.SECRETS_KEY_CHANGED, target="encryption_key", detail={"versions": versions}
+        )
+    if path is not None:
+        path.replace(settings.home / KEY_FILE)
+    where = "SLUICEWAY_SECRET_KEY is to be changed everywhere" if path is None else f"{KEY_FILE} is new"
+    typer.echo(f"{where}. Restart every process, then: sluiceway secrets rotate")
+
+
+def _read_key(old: str) -> bytes:
+    from sluiceway.infra.keys import LEAST_CHARACTERS
+
+    if sys.stdin.isatty():
+        text: str = typer.prompt("New key", hide_input=True, confirmation_prompt=True)
+    else:
+        text = sys.stdin.readline().rstrip("\r\n")
+    if len(text) < LEAST_CHARACTERS or text == old:
+        raise typer.BadParameter(f"should be another one, of at least {LEAST_CHARACTERS} characters")
+    return text.encode()
 
 
 @app.command()
