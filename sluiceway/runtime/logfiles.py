@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 MAX_BYTES = 10 * 1024 * 1024
 KEPT = 3
-_DAY = re.compile(rb"(?m)^\W{0,3}(\d{4}-\d{2}-\d{2})\b")
+_DAY = re.compile(rb"(?m)^\W{0,3}(\d{4}-\d{2}-\d{2})(?!\d)")
 
 
 def open_log(folder: Path, name: str) -> BinaryIO:
