@@ -7,6 +7,7 @@ may answer, and with whom an answer may be shared.
 import hashlib
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import lru_cache
 from threading import Lock
 
 import orjson
@@ -17,6 +18,7 @@ from sluiceway.rules import conditions, repository
 from sluiceway.rules.contracts import Effect, Mask, Rule
 
 _WORKSPACES_KEPT = 1_000
+_NOTHING: frozenset[str] = frozenset()
 
 
 class RuleBook:
@@ -69,17 +71,14 @@ def effect_of(rules: Iterable[Rule], access: DataAccess) -> Effect:
     ruled = False
     told: list[object] = []
     for rule in rules:
-        needed: frozenset[str] = frozenset()
-        if rule.spec.rows is not None:
-            condition = conditions.parse(rule.spec.rows)
-            needed = conditions.attributes(condition)
+        named, needed = _asked(rule.spec.rows) if rule.spec.rows is not None else (_NOTHING, _NOTHING)
         for eye, held in enumerate(access.eyes):
             if not rule.concerns(held.roles):
                 continue
             told.append([rule.id, rule.version, eye, [(n, v) for n, v in held.attributes if n in needed]])
             if rule.spec.rows is not None:
                 ruled = True
-                judged_by |= conditions.fields(condition)
+                judged_by |= named
             for mask in rule.spec.masks:
                 found = Mask(mask.kind, mask.first, mask.last)
                 masks[mask.field] = found.stronger(masks.get(mask.field))
@@ -87,3 +86,10 @@ def effect_of(rules: Iterable[Rule], access: DataAccess) -> Effect:
         return Effect()
     share = hashlib.blake2b(orjson.dumps(told), digest_size=16).hexdigest()
     return Effect(share=share, ruled=ruled, judged_by=frozenset(judged_by), masks=masks)
+
+
+@lru_cache(maxsize=4096)
+def _asked(rows: str) -> tuple[frozenset[str], frozenset[str]]:
+    """Fields and attributes that a condition names."""
+    condition = conditions.parse(rows)
+    return conditions.fields(condition), conditions.attributes(condition)
