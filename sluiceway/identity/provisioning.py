@@ -26,6 +26,7 @@ from sluiceway.kit.errors import FieldError, NotFound
 FIRST_ROLE = MemberRole.VIEWER
 """What somebody who is provisioned is at first; groups (teams) give more."""
 MOST_BYTES = 16 * 1024
+_LOCK = 15
 _SELECT = """
 SELECT u.id, u.email, u.name, m.disabled_at IS NULL AND u.disabled_at IS NULL AS active,
        coalesce(p.user_name, u.email) AS user_name, p.external_id, coalesce(p.attributes, '{}') AS attributes,
@@ -69,6 +70,16 @@ class ProvisionedUser:
     teams: tuple[tuple[UUID, str], ...]
     created_at: datetime
     updated_at: datetime
+
+
+def lock(conn: sa.Connection, workspace_id: int) -> None:
+    """One change at a time in a workspace: what was read stays true until the commit.
+
+    Providers send changes of one group at the same moment, each of them a difference to what it is.
+    """
+    conn.execute(
+        sa.text("SELECT pg_advisory_xact_lock(:lock, :workspace)"), {"lock": _LOCK, "workspace": workspace_id}
+    )
 
 
 def list_users(conn: sa.Connection, workspace_id: int) -> list[ProvisionedUser]:

@@ -17,7 +17,11 @@ from sluiceway.infra.database import Database, Role
 ADA = Actor("user", "0198c0de-0000-7000-8000-000000000001", "ada@example.com", "192.0.2.7", "Firefox", "r-1")
 WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 SILENT = re.compile(
-    r"/v1/query|/v1/pipelines/[^/]+/events"  # nothing is kept of a query; an event's key is told of by itself
+    r"/v1/query|/v1/link/query|/scim/v2/(Users/|Groups/)?\.search"  # nothing is kept of a query
+    r"|/v1/pipelines/[^/]+/events"  # an event's key is told of by itself
+    r"|/v1/(session|session/confirmation|me/passkeys)/(passkey-)?options"  # a question: its answer is told of
+    r"|/v1/sign-in/providers/[^/]+/check"  # asks somebody else, changes nothing
+    r"|/v1/password-resets|/forgot"  # answers everybody alike; what is mailed is told of
     r"|/v1/dead-letters/(.+/)?retry"  # recorded on a connection that is not watched here
 )
 
