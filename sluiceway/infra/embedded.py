@@ -29,6 +29,7 @@ _SOCKET_LIMIT = 90  # bytes a unix socket's folder may have, so that "/.s.PGSQL.
 _START_TIMEOUT_S = 60.0
 _SETTINGS = {
     "listen_addresses": "",
+    "unix_socket_permissions": "0700",
     "max_connections": "120",
     "max_wal_size": "4GB",
     "checkpoint_timeout": "15min",
@@ -99,7 +100,7 @@ class EmbeddedPostgres:
         Raises `EmbeddedServerFailed` with the log's last lines.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.socket_dir.mkdir(parents=True, exist_ok=True)
+        self._make_socket_dir()
         self._hand_over_folders()
         if not (self.data / "PG_VERSION").exists():
             self._initialize()
@@ -130,6 +131,15 @@ class EmbeddedPostgres:
             return inside
         digest = hashlib.sha256(os.fsencode(self.folder)).hexdigest()[:16]
         return Path(tempfile.gettempdir()) / f"sluiceway-{digest}"
+
+    def _make_socket_dir(self) -> None:
+        """Whoever reaches the socket is the superuser, without a password: so only we and root reach it."""
+        self.socket_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = self.socket_dir.lstat()
+        ours = {os.geteuid()} | ({self._account.pw_uid} if self._account is not None else set())
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid not in ours:
+            raise EmbeddedServerFailed(f"{self.socket_dir} belongs to somebody else: remove it.")
+        self.socket_dir.chmod(0o700)
 
     def _hand_over_folders(self) -> None:
         if self._account is None:
