@@ -6,6 +6,7 @@ itself (`sluiceway.audit`), keys in use (`api.security`).
 
 import re
 import uuid
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, cast
 
@@ -84,6 +85,14 @@ def note_started(
     actor = _actor(request, "user", str(user.id), user.email)
     entry = Entry(Action.SESSION_STARTED, actor, "session", detail={"method": method, **(detail or {})})
     record(conn, entry)
+
+
+def note_asked(request: HTTPConnection, conn: sa.Connection, user: User, rooms: Sequence[int]) -> None:
+    """Record that a password was right and a second factor is awaited; acts for the first room afterwards."""
+    if rooms:
+        set_identity(conn, workspace_id=rooms[0], user_id=str(user.id))
+        actor = _actor(request, "anonymous", "", user.email)
+        record(conn, Entry(Action.SECOND_FACTOR_ASKED, actor, "user", str(user.id)))
 
 
 def note_refused(

@@ -93,8 +93,9 @@ def set_password(request: Request, services: ApiServices, who: Caller, password:
     forget_sessions(services, ended)
 
 
-def begin_totp(services: ApiServices, who: Caller) -> factors.Enrolment:
+def begin_totp(request: Request, services: ApiServices, who: Caller) -> factors.Enrolment:
     with own(services, who) as conn:
+        note(request, conn, who, Action.SECOND_FACTOR_BEGUN, target="user", target_id=who.user_id)
         return factors.begin_totp(
             conn, services.database.envelope, person_id(who), who.email or "", now=services.clock.now()
         )

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from starlette.requests import Request
 
 from api.addresses import client_address, source_of
-from api.auditing import note_refused, note_started
+from api.auditing import note_asked, note_refused, note_started
 from api.security import cookie_name, forget_session, idle_limit, session_token
 from api.services import ApiServices
 from sluiceway.identity import attempts, devices, factors, passkeys, service, sessions, steps
@@ -105,6 +105,7 @@ def go_on(
         state = factors.state(conn, proven.user_id)
         if state.any and code is None:
             raise_for = _second_step(services, conn, proven, state)
+            note_asked(request, conn, _user(conn, proven.user_id), _rooms(conn, proven))
         else:
             raise_for = None
     if raise_for is not None:
@@ -316,10 +317,14 @@ def _with_second(proven: Proven) -> Proven:
     return Proven(proven.user_id, proven.method, True, proven.remember, proven.provider_id, proven.rooms)
 
 
-def _room(conn: sa.Connection, proven: Proven) -> int:
-    """The workspace to begin in: the one they were in last, of those they may begin in."""
+def _rooms(conn: sa.Connection, proven: Proven) -> list[int]:
+    """The workspaces that they may begin in, the one they were in last first."""
     allowed: Iterable[int] = (room.workspace_id for room in service.memberships(conn, proven.user_id))
-    found = [room for room in allowed if proven.rooms is None or room in proven.rooms]
+    return [room for room in allowed if proven.rooms is None or room in proven.rooms]
+
+
+def _room(conn: sa.Connection, proven: Proven) -> int:
+    found = _rooms(conn, proven)
     if not found:
         raise NotPermitted("You do not belong to any workspace yet; ask its owner to add you.")
     return found[0]

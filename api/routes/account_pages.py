@@ -85,8 +85,8 @@ def password_form(request: Request, services: Services, who: ConfirmedForm, pass
 
 
 @router.post("/account/app/new", responses=problem_responses((401, 403)))
-def new_app_form(services: Services, who: ConfirmedForm) -> Response:
-    made = own_sign_in.begin_totp(services, who)
+def new_app_form(request: Request, services: Services, who: ConfirmedForm) -> Response:
+    made = own_sign_in.begin_totp(request, services, who)
     return _page(who, "Authenticator app", account.new_app(made, qr_svg(made.uri)))
 
 

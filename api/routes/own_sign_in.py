@@ -131,10 +131,10 @@ def set_own_password(request: Request, services: Services, who: Person, body: Ne
 
 
 @router.post("/totp", status_code=201, summary="Set up an authenticator app", dependencies=[Fresh])
-def begin_totp(services: Services, who: Person, response: Response) -> NewApp:
+def begin_totp(request: Request, services: Services, who: Person, response: Response) -> NewApp:
     """Make its secret. An app that is there stays in use until the first code of the new one."""
     response.headers["Cache-Control"] = "no-store"
-    made = own_sign_in.begin_totp(services, who)
+    made = own_sign_in.begin_totp(request, services, who)
     return NewApp(step=made.step, secret=made.secret, uri=made.uri, qr_svg=qr_svg(made.uri))
 
 

@@ -61,18 +61,7 @@ class GroupRole(BaseModel):
 class ProviderSpec(BaseModel):
     """An OpenID Connect provider as it is set up."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "example": {
-                "name": "Example SSO",
-                "issuer": "https://login.example.com",
-                "client_id": "sluiceway",
-                "client_secret": "as the provider shows it",
-                "group_roles": [{"group": "data", "workspace_id": 1, "role": "editor"}],
-            }
-        },
-    )
+    model_config = ConfigDict(extra="forbid")
 
     name: str = Field(min_length=1, max_length=providers.NAME_LENGTH, description="Stands on its button.")
     issuer: str = Field(max_length=500, description="`/.well-known/openid-configuration` is found below it.")

@@ -14,6 +14,8 @@ class Action(StrEnum):
     SESSION_ENDED = "session.ended"
     SESSION_CONFIRMED = "session.confirmed"
     SESSION_LISTED = "session.listed"
+    SECOND_FACTOR_ASKED = "second_factor.asked"
+    SECOND_FACTOR_BEGUN = "second_factor.begun"
     SECOND_FACTOR_ADDED = "second_factor.added"
     SECOND_FACTOR_REMOVED = "second_factor.removed"
     RECOVERY_CODES_MADE = "recovery_codes.made"

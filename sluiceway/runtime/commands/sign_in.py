@@ -1,4 +1,4 @@
-"""`sluiceway sign-in` and `sluiceway identity-provider`; what `sluiceway user` does for who cannot sign in."""
+"""`sluiceway sign-in`, `sluiceway identity-provider`; what `sluiceway user` does for who cannot sign in."""
 
 import sys
 from datetime import UTC, datetime
