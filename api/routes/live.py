@@ -56,10 +56,13 @@ async def stream_rows(
     after_seq = _sequence(last_event_id or after)
     broker, feed = broker_of(services), feed_of(services)
     followed = await feed.find(follower.access, pipeline)
+    if after_seq is None:  # before the answer begins: whoever has it is told of all that is committed then
+        after_seq = await feed.last_seq(followed)
     return EventStream(
         _row_events(broker, feed, followed, after_seq),
         stopping=services.stopping,
         max_age_s=follower.seconds_left(services.clock.now(), MAX_AGE_S),
+        still=follower.still,
     )
 
 
@@ -70,6 +73,7 @@ async def stream_changes(services: Services, follower: MayFollow) -> Response:
         _change_events(broker_of(services), follower),
         stopping=services.stopping,
         max_age_s=follower.seconds_left(services.clock.now(), MAX_AGE_S),
+        still=follower.still,
     )
 
 
