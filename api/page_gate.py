@@ -16,7 +16,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import error_pages
 from api.addresses import client_address
+from api.deps import catalog, person_id
 from api.error_pages import error_page, wants_page
+from api.personal_page import personal
 from api.problems import MEDIA_TYPE, problem_document
 from api.security import (
     SAFE_METHODS,
@@ -29,7 +31,8 @@ from api.security import (
 from api.services import ApiServices
 from sluiceway.identity.contracts import Caller
 from sluiceway.identity.errors import NotSignedIn, SecondFactorMissing
-from sluiceway.kit.errors import SluicewayError, TooManyRequests, Unavailable
+from sluiceway.identity.preferences import Preferences, get_preferences
+from sluiceway.kit.errors import NotFound, SluicewayError, TooManyRequests, Unavailable
 
 log = logging.getLogger("sluiceway.api")
 
@@ -67,9 +70,24 @@ class PageGate:
         if caller.second_factor_missing:
             await self._ask_for_second_factor(scope, receive, send)
             return
-        who = user_header(caller, client_address(scope))
+        preferred = await self._preferred(scope, caller)
+        who = user_header(caller, client_address(scope), preferred)
         scope["headers"] = [*scope["headers"], (USER_HEADER, who)]
-        await self._pass(scope, receive, send)
+        await self._pass(scope, receive, personal(send, preferred))
+
+    async def _preferred(self, scope: Scope, caller: Caller) -> Preferences:
+        """What the person prefers: looked up for a page and for the socket behind it, not for every file."""
+        socket = scope["type"] == "websocket"
+        if not socket and not wants_page(scope["method"], scope["path"], HTTPConnection(scope).headers):
+            return Preferences()
+        return await run_in_threadpool(self._ask_preferred, caller)
+
+    def _ask_preferred(self, caller: Caller) -> Preferences:
+        try:
+            with catalog(self._services, caller) as conn:
+                return get_preferences(conn, caller.workspace_id, person_id(caller))
+        except (NotFound, sa.exc.SQLAlchemyError):
+            return Preferences()  # the page is worth more than its colours
 
     async def _recognise(self, scope: Scope) -> Caller:
         """Raises `NotSignedIn`, `TooManyRequests`, or `CrossSiteRequest` for what another site began."""
@@ -135,8 +153,8 @@ class PageGate:
         await answer(scope, receive, send)
 
 
-def user_header(caller: Caller, address: str) -> bytes:
-    """Who is signed in, for the app: ASCII JSON with id, email, name, role, workspace_id and address."""
+def user_header(caller: Caller, address: str, preferred: Preferences) -> bytes:
+    """Who is signed in, for the app: ASCII JSON with id, email, name, role, workspace_id, address, zone."""
     found = {
         "id": str(caller.user_id),
         "email": caller.email,
@@ -144,5 +162,6 @@ def user_header(caller: Caller, address: str) -> bytes:
         "role": caller.role,
         "workspace_id": caller.workspace_id,
         "address": address,
+        "time_zone": preferred.time_zone,
     }
     return json.dumps(found, separators=(",", ":")).encode("ascii")

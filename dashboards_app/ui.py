@@ -6,14 +6,15 @@ Everything that comes from data is escaped here; pages never write markup of the
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from html import escape
 from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import streamlit as st
 
 from dashboards_app.canvas.component import NotBuilt, asset_url
-from dashboards_app.client import Problem
+from dashboards_app.client import Problem, visitor
 
 _STYLE = Path(__file__).parent / "shell.css"
 LOGO = Path(__file__).parent / "logo.svg"
@@ -155,14 +156,29 @@ def ago(text: str | None) -> str:
     return "long ago"
 
 
+def zone() -> tzinfo:
+    """The zone that this visitor prefers times in; UTC for who prefers none."""
+    name = visitor().get("time_zone")
+    try:
+        return ZoneInfo(name) if name else UTC
+    except (ZoneInfoNotFoundError, ValueError):
+        return UTC
+
+
 def clock(text: str | None) -> str:
-    """An ISO time as '21 Nov 14:03:07 UTC'."""
+    """An ISO time as '21 Nov 14:03:07', in the visitor's zone."""
     at = moment(text)
     if at is None:
         return "–"
-    at = at.astimezone(UTC)
-    year = "" if at.year == datetime.now(UTC).year else f" {at.year}"
+    at = at.astimezone(zone())
+    year = "" if at.year == datetime.now(at.tzinfo).year else f" {at.year}"
     return f"{at.day} {at:%b}{year} {at:%H:%M:%S}"
+
+
+def zone_name(text: str) -> str:
+    """What the visitor's zone is called at an ISO time: 'UTC', 'CET'."""
+    at = moment(text) or datetime.now(UTC)
+    return at.astimezone(zone()).tzname() or "UTC"
 
 
 def facts(pairs: Sequence[tuple[str, str]]) -> str:

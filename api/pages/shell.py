@@ -11,7 +11,7 @@ from importlib.resources import files
 
 from api import pages
 
-ASSETS = frozenset({"page.css", "mark.svg", "channels.svg", "passkeys.js"})
+ASSETS = frozenset({"page.css", "mark.svg", "channels.svg", "passkeys.js", "preferences.js"})
 
 
 def page(title: str, content: str) -> str:

@@ -57,7 +57,8 @@ def _headline(found: dict[str, Any]) -> str:
     return (
         f"<div class='sw-health' data-tone='{tone}' role='status'><i aria-hidden='true'>{mark}</i>"
         f"<strong>{escape(found['words'])}</strong>"
-        f"<time datetime='{escape(found['at'])}'>{ui.clock(found['at'])} UTC</time></div>"
+        f"<time datetime='{escape(found['at'])}'>{ui.clock(found['at'])} {ui.zone_name(found['at'])}</time>"
+        "</div>"
     )
 
 

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import {
-  age, axisTime, bounds, durationSeconds, fromAxisTime, grainFor, previous, rangeFromQuery, rangeToQuery, sameRange, touches,
+  age, axisTime, bounds, clock, durationSeconds, fromAxisTime, fromInput, fromWall, grainFor, previous, rangeFromQuery, rangeToQuery,
+  sameRange, toInput, touches, wall,
 } from "../src/lib/time.js";
 
 const NOW = Date.parse("2026-11-21T12:00:00Z");
@@ -51,6 +52,30 @@ test("axes: whole days stay UTC, the rest is local and comes back as it went", (
   const text = new Date(axisTime(t, "1h")).toISOString().replace("T", " ").replace("Z", "");
   assert.equal(fromAxisTime(text, "1h"), t);
   assert.equal(fromAxisTime("2026-07-01", "1d"), t);
+});
+
+test("a preferred zone shows its own wall clock, and comes back", () => {
+  const winter = Date.parse("2026-01-15T12:00:00Z");
+  const summer = Date.parse("2026-07-15T12:00:00Z");
+  assert.equal(wall(winter, "Europe/Vienna") - winter, 3600e3);
+  assert.equal(wall(summer, "Europe/Vienna") - summer, 2 * 3600e3);
+  assert.equal(wall(winter, "Asia/Kathmandu") - winter, 5.75 * 3600e3);
+  for (const zone of ["Europe/Vienna", "America/New_York", "Asia/Kathmandu", "UTC", "No/Such"]) {
+    for (let t = Date.parse("2026-03-28T12:00:00Z"); t < Date.parse("2026-03-30T12:00:00Z"); t += 600e3) {
+      assert.equal(fromWall(wall(t, zone), zone), t, `${zone} ${new Date(t).toISOString()}`);
+    }
+  }
+  const back = Date.parse("2026-10-25T01:30:00Z"); // 02:30 for the second time that night
+  assert.equal(fromWall(wall(back, "Europe/Vienna"), "Europe/Vienna"), back);
+});
+
+test("clocks and fields read in the zone that the page says", (t) => {
+  globalThis.document = { documentElement: { dataset: { timeZone: "Europe/Vienna" } } };
+  t.after(() => delete globalThis.document);
+  assert.equal(clock("2026-07-01T22:30:00Z", NOW), "2 Jul 00:30:00");
+  assert.equal(clock("2025-12-31T23:30:00Z", NOW, { seconds: false }), "1 Jan 00:30");
+  assert.equal(toInput(Date.parse("2026-07-01T22:30:00Z")), "2026-07-02T00:30");
+  assert.equal(fromInput("2026-07-02T00:30"), Date.parse("2026-07-01T22:30:00Z"));
 });
 
 test("grains of small curves", () => {

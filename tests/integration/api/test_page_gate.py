@@ -127,3 +127,12 @@ def test_an_ingest_process_has_no_api(world) -> None:
     assert client.get("/v1/pipelines/orders/events").status_code == 202, "senders shake hands by GET"
     assert reached == ["/v1/pipelines/orders/events"] * 2
     assert "/v1/pipelines/{pipeline}/events" in app.openapi()["paths"]
+
+
+def test_the_app_is_told_what_its_visitor_prefers(world, pages: Pages) -> None:
+    client = world.person("viewer")
+    client.put("/v1/me/preferences", json={"theme": "dark", "time_zone": "Asia/Kathmandu"})
+    client.get("/dashboards", headers={"Accept": "text/html"})
+    assert pages.user()[0]["time_zone"] == "Asia/Kathmandu"
+    client.get("/_stcore/host-config", headers={"Accept": "application/json"})
+    assert pages.user()[0]["time_zone"] is None

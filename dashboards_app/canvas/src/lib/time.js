@@ -88,18 +88,62 @@ export function age(ms) {
   return `${Math.floor(s / 31536000)} y`;
 }
 
-/** Local wall clock for axes: Plotly reads numbers as UTC, so the zone's offset is added, but not to whole days. */
+/** The zone that times are shown in: what the person prefers, if the page says so; undefined: the browser's. */
+const preferredZone = () => globalThis.document?.documentElement?.dataset.timeZone || undefined;
+
+const QUARTER = 900_000; // no zone changes its offset but at a quarter of an hour
+const MOST_OFFSETS = 5000;
+const offsets = new Map();
+const formats = new Map();
+
+/** How far a zone's wall clock is ahead of UTC at an instant, in ms; the browser's own zone without one. */
+function offset(t, zone) {
+  const quarter = Math.floor(t / QUARTER) * QUARTER;
+  const key = `${zone ?? ""} ${quarter}`;
+  let found = offsets.get(key);
+  if (found === undefined) {
+    if (offsets.size >= MOST_OFFSETS) offsets.clear();
+    found = zone ? zoneOffset(quarter, zone) : -new Date(quarter).getTimezoneOffset() * 60000;
+    offsets.set(key, found);
+  }
+  return found;
+}
+
+function zoneOffset(t, zone) {
+  if (!formats.has(zone)) {
+    const fields = { year: "numeric", month: "numeric", day: "numeric", hour: "numeric", minute: "numeric", second: "numeric" };
+    try {
+      formats.set(zone, new Intl.DateTimeFormat("en-US", { timeZone: zone, hourCycle: "h23", era: "short", ...fields }));
+    } catch {
+      formats.set(zone, null); // a zone that this browser does not know: its own is shown
+    }
+  }
+  const format = formats.get(zone);
+  if (format === null) return -new Date(t).getTimezoneOffset() * 60000;
+  const p = Object.fromEntries(format.formatToParts(t).map(({ type, value }) => [type, value]));
+  const year = p.era === "BC" ? 1 - Number(p.year) : Number(p.year);
+  return Date.UTC(year, p.month - 1, p.day, p.hour, p.minute, p.second) - Math.floor(t / 1000) * 1000;
+}
+
+/** An instant's wall clock, as the UTC milliseconds that read the same. */
+export const wall = (t, zone = preferredZone()) => t + offset(t, zone);
+
+/** The other way round; in the hour that a clock is put back, the later of the two instants. */
+export function fromWall(w, zone = preferredZone()) {
+  const t = w - offset(w, zone);
+  return w - offset(t, zone);
+}
+
+/** Wall clock for axes: Plotly reads numbers as UTC, so the zone's offset is added, but not to whole days. */
 export function axisTime(iso, grain) {
   const t = typeof iso === "number" ? iso : Date.parse(iso);
-  if (wholeDays(grain)) return t;
-  return t - new Date(t).getTimezoneOffset() * 60000;
+  return wholeDays(grain) ? t : wall(t);
 }
 
 /** The other way round: what a person dragged over on an axis, as an instant. */
 export function fromAxisTime(text, grain) {
   const t = Date.parse(text.includes("T") ? `${text}Z` : `${text.replace(" ", "T").padEnd(11, "T").replace(/T$/, "T00:00")}Z`);
-  if (wholeDays(grain)) return t;
-  return t + new Date(t).getTimezoneOffset() * 60000;
+  return wholeDays(grain) ? t : fromWall(t);
 }
 
 /** Buckets of a day or more begin at midnight UTC and are shown as such. */
@@ -108,13 +152,14 @@ export const wholeDays = (grain) => (grainSeconds(grain) ?? 0) >= 86400;
 const two = (n) => String(n).padStart(2, "0");
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
-/** "21 Nov 14:03:07", local; the year only when it is another one. */
+/** "21 Nov 14:03:07", in the preferred zone; the year only when it is another one. */
 export function clock(iso, now, { seconds = true } = {}) {
-  const d = new Date(iso);
-  if (Number.isNaN(d.getTime())) return "–";
-  const year = d.getFullYear() === new Date(now).getFullYear() ? "" : ` ${d.getFullYear()}`;
-  const time = `${two(d.getHours())}:${two(d.getMinutes())}${seconds ? `:${two(d.getSeconds())}` : ""}`;
-  return `${d.getDate()} ${MONTHS[d.getMonth()]}${year} ${time}`;
+  const t = new Date(iso).getTime();
+  if (Number.isNaN(t)) return "–";
+  const d = new Date(wall(t));
+  const year = d.getUTCFullYear() === new Date(wall(new Date(now).getTime())).getUTCFullYear() ? "" : ` ${d.getUTCFullYear()}`;
+  const time = `${two(d.getUTCHours())}:${two(d.getUTCMinutes())}${seconds ? `:${two(d.getUTCSeconds())}` : ""}`;
+  return `${d.getUTCDate()} ${MONTHS[d.getUTCMonth()]}${year} ${time}`;
 }
 
 /** "21 Nov", UTC, for whole-day buckets. */
@@ -126,8 +171,5 @@ export function day(iso, now) {
 }
 
 /** Value of a datetime-local input for an instant, and back. */
-export function toInput(ms) {
-  const d = new Date(ms);
-  return `${d.getFullYear()}-${two(d.getMonth() + 1)}-${two(d.getDate())}T${two(d.getHours())}:${two(d.getMinutes())}`;
-}
-export const fromInput = (text) => new Date(text).getTime();
+export const toInput = (ms) => new Date(wall(ms)).toISOString().slice(0, 16);
+export const fromInput = (text) => fromWall(Date.parse(`${text}Z`));
