@@ -19,6 +19,7 @@ from sluiceway.infra import outbox
 from sluiceway.infra.database import Database, Role
 from sluiceway.infra.settings import Settings, load_settings
 from sluiceway.lake.writer import Cursor
+from sluiceway.verification.drain import look
 from sluiceway.warehouse.schema import apply_pipeline
 from tests.conftest import TEST_KEY
 from tests.support.faults.checking import Verdict, check_everything
@@ -132,10 +133,13 @@ class World:
         return True
 
     def settle(self, ledger: Ledger, consumer: Consumer | None, pings: int) -> None:
-        """Until everything that was acknowledged has come to its end everywhere."""
+        """Until everything that was acknowledged has come to its end everywhere, and what is in the log
+        without its sender having been told (it gave up) as well."""
+        spools = self.settings.spool_dir.parent
         for what, done in (
             ("silver", lambda: self._is_loaded(ledger)),
             ("bronze", lambda: self._is_in_lake(ledger)),
+            ("the end of the log", lambda: all(spool.drained for spool in look(self.database, spools))),
             ("gold", lambda: query(self.database, "SELECT count(*) FROM gold.dirty_buckets") == [(0,)]),
             ("the outbox", lambda: self._handled() >= pings),
         ):
