@@ -29,7 +29,7 @@ class Reset(BaseModel):
     status_code=202,
     response_class=Response,
     summary="Ask for a link to set a password",
-    responses=problem_responses((403, 429)),
+    responses=problem_responses((403, 409, 429)),
 )
 def ask_for_reset(
     request: Request, services: Services, body: Forgotten, background: BackgroundTasks

@@ -24,7 +24,7 @@ from sluiceway.infra import outbox
 from sluiceway.infra.database import Database, Role
 from sluiceway.infra.envelope import Envelope
 from sluiceway.infra.settings import Settings
-from sluiceway.kit.errors import InvalidInput, Unavailable
+from sluiceway.kit.errors import Conflict, InvalidInput
 from sluiceway.kit.ids import uuid7
 
 TOPIC = "mail"
@@ -33,10 +33,9 @@ TIMEOUT_S = 20.0
 _PORTS = {"smtp": 587, "smtps": 465}
 
 
-class MailNotConfigured(Unavailable):
+class MailNotConfigured(Conflict):
     code = "mail_not_configured"
     title = "This installation cannot send mail"
-    retryable = False
 
 
 class InvalidAddress(InvalidInput):

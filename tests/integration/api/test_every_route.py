@@ -14,7 +14,7 @@ from sluiceway.identity.permissions import MemberRole, Permission, permissions_o
 SIGNING_IN = {
     "create_session_by_code", "ask_passkey", "create_session_by_passkey", "ask_for_reset", "use_reset",
 }  # fmt: skip
-OPEN = SIGNING_IN | {"create_session", "accept_invitation", "healthz", "readyz", "metrics"}
+OPEN = SIGNING_IN | {"create_session", "accept_invitation", "open_link", "healthz", "readyz", "metrics"}
 VALUES = {
     "pipeline": "orders", "key_id": "abcdefghijkm", "batch_id": "1", "suite": "orders", "slug": "board",
     "replay_id": "0198c0de-0000-7000-8000-000000000001", "kind": "pipeline", "model": "m", "seq": "1",
@@ -64,11 +64,22 @@ def test_nobody_gets_in_unknown(world) -> None:
 
 def test_every_write_asks_for_a_permission_that_a_viewer_lacks(world) -> None:
     viewer = world.person(MemberRole.VIEWER)
-    free = {"create_session", "delete_session", "query", "run_query", "create_stream_token", "set_preferences"}
+    free = {
+        "create_session",
+        "delete_session",
+        "query",
+        "run_query",
+        "create_stream_token",
+        "open_link",
+        "linked_query",
+        "set_preferences",
+    }
     for path, method, operation in _all(world):
         if method == "get" or operation["operationId"] in free | SIGNING_IN:
             continue
-        if path.startswith(("/v1/me/", "/v1/session/")):  # about oneself: test_second_factor, test_own_sessions
+        if path.startswith(
+            ("/v1/me/", "/v1/session/")
+        ):  # about oneself: test_second_factor, test_own_sessions
             continue
         answer = viewer.request(
             method.upper(), _address(path), content=b"{}", headers={"Content-Type": "application/json"}
