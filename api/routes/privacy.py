@@ -17,7 +17,7 @@ from sluiceway.identity.errors import InvalidPerson
 from sluiceway.identity.privacy import delete_person, export_person
 from sluiceway.kit.errors import FieldError
 
-router = APIRouter(prefix="/v1/me", tags=["session"])
+router = APIRouter(prefix="/v1/me", tags=["me"])
 
 
 class PersonalData(BaseModel):

@@ -1,6 +1,7 @@
 """Dagster's own folder and commands: storage in our PostgreSQL, no telemetry, bounded concurrency.
 
-`dagster.yaml` holds the orchestrator role's password and is written with mode 0600.
+Dagster shows what is in `dagster.yaml` to whoever opens its pages: the storage's address, which holds the
+orchestrator role's password, comes to its processes through their environment instead.
 """
 
 import os
@@ -9,15 +10,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-import httpx
 import yaml
 
+from sluiceway.infra.connect import open_database
 from sluiceway.infra.database import Database, Role
 from sluiceway.infra.settings import Settings
 
 LOCATION = "sluiceway"
 REPOSITORY_ROOT = Path(__file__).parents[2]
 MAX_RUNS = 2
+STORAGE_VARIABLE = "DAGSTER_STORAGE_URL"
 _RELOAD = """
 mutation Reload($name: String!) {
   reloadRepositoryLocation(repositoryLocationName: $name) {
@@ -29,12 +31,12 @@ mutation Reload($name: String!) {
 """
 
 
-def write_dagster_home(settings: Settings, database: Database) -> Path:
+def write_dagster_home(settings: Settings) -> Path:
     """Write `dagster.yaml` under the data folder; returns the folder, which is DAGSTER_HOME."""
     home = settings.home / "dagster"
     (home / "artifacts").mkdir(parents=True, exist_ok=True)
     document: dict[str, Any] = {
-        "storage": {"postgres": {"postgres_url": storage_url(database)}},
+        "storage": {"postgres": {"postgres_url": {"env": STORAGE_VARIABLE}}},
         "telemetry": {"enabled": False},
         "nux": {"enabled": False},
         "run_coordinator": {"module": "dagster.core.run_coordinator", "class": "QueuedRunCoordinator"},
@@ -62,6 +64,11 @@ def write_dagster_home(settings: Settings, database: Database) -> Path:
         yaml.safe_dump(document, file, sort_keys=False)
     fresh.replace(target)
     return home
+
+
+def storage_environment(settings: Settings) -> dict[str, str]:
+    """What Dagster's processes need besides the environment of every child process. It holds a password."""
+    return {STORAGE_VARIABLE: storage_url(open_database(settings))}
 
 
 def storage_url(database: Database) -> str:
@@ -131,6 +138,8 @@ def reload_code_location(dagster_url: str, timeout_s: float = 60.0) -> None:
 
     Raises `httpx.HTTPError` if it does not answer, `RuntimeError` with Dagster's message if loading failed.
     """
+    import httpx
+
     response = httpx.post(
         f"{dagster_url}/graphql",
         json={"query": _RELOAD, "variables": {"name": LOCATION}},

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sluiceway.infra.connect import open_database
 from sluiceway.infra.database import Role
 from sluiceway.infra.settings import Settings
+from sluiceway.runtime.dagster_home import storage_environment
 from sluiceway.runtime.environment import child_environment
 from sluiceway.runtime.health import HealthMeter
 
@@ -69,10 +70,11 @@ def _dagster_daemon(settings: Settings) -> str | None:
 
 
 def _dagster(settings: Settings, *arguments: str) -> str | None:
+    environment = child_environment(settings, storage_environment(settings))
     try:
         done = subprocess.run(
             [sys.executable, "-m", *arguments], capture_output=True, text=True,
-            timeout=_DAGSTER_TIMEOUT_S, env=child_environment(settings), check=False,
+            timeout=_DAGSTER_TIMEOUT_S, env=environment, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         return f"the check did not end within {_DAGSTER_TIMEOUT_S} s"

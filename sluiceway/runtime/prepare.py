@@ -76,7 +76,7 @@ def prepare_schema(settings: Settings, messages: Messages, *, demo: bool) -> dic
     return {
         "sign_in": person,
         "gold_exists": bool(built and built[0]),
-        "dagster": _dagster(settings, database),
+        "dagster": _dagster(settings),
     }
 
 
@@ -106,13 +106,13 @@ def _apply_examples(settings: Settings, database: Database, only: str | None) ->
     return ", ".join(f"{count} {outcome}" for outcome, count in counts.items()) or "nothing changed"
 
 
-def _dagster(settings: Settings, database: Database) -> dict[str, list[str]]:
+def _dagster(settings: Settings) -> dict[str, list[str]]:
     """The orchestrator's processes, by name; its files are written."""
     from sluiceway.runtime.dagster_home import commands, write_dagster_home, write_workspace
     from sluiceway.runtime.preflight import free_port
 
     port = settings.dagster_code_port or free_port()
-    write_dagster_home(settings, database)
+    write_dagster_home(settings)
     write_workspace(settings, port, settings.dagster_code_host)
     return commands(settings, port)
 

@@ -15,6 +15,7 @@ from sluiceway.infra.connect import embedded_server
 from sluiceway.infra.embedded import EmbeddedPostgres
 from sluiceway.infra.settings import Settings
 from sluiceway.kit.errors import SluicewayError, Unavailable
+from sluiceway.runtime.dagster_home import storage_environment
 from sluiceway.runtime.environment import REPOSITORY_ROOT, child_environment
 from sluiceway.runtime.guard import stop_groups
 from sluiceway.runtime.preflight import check_disk, check_ports, hold_home
@@ -45,8 +46,9 @@ def up(settings: Settings, *, demo: bool, dagster: bool = True, screen: Screen |
         check_ports(settings, dagster=dagster)
         check_disk(settings)
         server = embedded_server(settings) if settings.embedded else None
+        environment = child_environment(settings, storage_environment(settings) if dagster else None)
         supervisor = Supervisor(
-            settings.home, REPOSITORY_ROOT, child_environment(settings), screen, log_days=settings.log_days
+            settings.home, REPOSITORY_ROOT, environment, screen, log_days=settings.log_days
         )
         try:
             with supervisor:

@@ -107,6 +107,7 @@ def process(
     """Run one process of the platform in the foreground (a container, a service manager)."""
     from sluiceway.infra.settings import load_settings
     from sluiceway.kit.errors import InvalidInput
+    from sluiceway.runtime.dagster_home import storage_environment
     from sluiceway.runtime.environment import child_environment
 
     settings = load_settings()
@@ -119,11 +120,11 @@ def process(
     else:
         command = [sys.executable, "-m", f"sluiceway.runtime.processes.{name}"]
     sys.stdout.flush()
-    os.execve(command[0], command, child_environment(settings))  # noqa: S606  # takes this process's place
+    extra = storage_environment(settings) if name.startswith("dagster-") else None
+    os.execve(command[0], command, child_environment(settings, extra))  # noqa: S606  # takes this process's place
 
 
 def _dagster_command(name: str) -> list[str]:
-    from sluiceway.infra.connect import open_database
     from sluiceway.infra.settings import load_settings
     from sluiceway.kit.errors import InvalidInput
     from sluiceway.runtime.dagster_home import commands, write_dagster_home, write_workspace
@@ -131,7 +132,7 @@ def _dagster_command(name: str) -> list[str]:
     settings = load_settings()
     if settings.dagster_code_port is None:
         raise InvalidInput("Set SLUICEWAY_DAGSTER_CODE_PORT to the port of Dagster's code server.")
-    write_dagster_home(settings, open_database(settings))
+    write_dagster_home(settings)
     write_workspace(settings, settings.dagster_code_port, settings.dagster_code_host)
     return commands(settings, settings.dagster_code_port)[name]
 
