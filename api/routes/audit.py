@@ -132,9 +132,10 @@ def list_actions(caller: MayRead) -> Page[str]:
 
 
 @router.get("/head", summary="The newest entry's hash")
-def get_head(services: Services, caller: MayRead) -> HeadOut:
+def get_head(request: Request, services: Services, caller: MayRead) -> HeadOut:
     """To be noted elsewhere, and given to `verification` later."""
     with catalog(services, caller) as conn:
+        note_read(request, conn, caller, Action.AUDIT_READ, target="audit")
         return _head(find_head(conn, caller.workspace_id))
 
 

@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr
 
-from api.auditing import note
+from api.auditing import note, note_read
 from api.deps import Services, catalog, require
 from api.idempotency import IdempotentRoute
 from api.links import forget
@@ -129,6 +129,7 @@ def create_link(
 
 @router.get("/links", summary="List links to dashboards")
 def list_links(
+    request: Request,
     services: Services,
     caller: MayShare,
     dashboard: Annotated[str | None, Query(max_length=63, description="Only this dashboard's.")] = None,
@@ -138,15 +139,17 @@ def list_links(
     """Newest first, revoked ones included; without tokens."""
     after = decode(cursor, datetime.fromisoformat, UUID)
     with catalog(services, caller) as conn:
+        note_read(request, conn, caller, Action.LINK_LISTED, target="link")
         found = links.list_links(conn, caller.workspace_id, dashboard, limit=limit + 1, after=after)
     now = services.clock.now()
     return page(found, limit, lambda k: _link(k, now), lambda k: (k.created_at.isoformat(), str(k.id)))
 
 
 @router.get("/links/{link_id}", summary="One link to a dashboard")
-def get_link(services: Services, caller: MayShare, link_id: UUID) -> Link:
+def get_link(request: Request, services: Services, caller: MayShare, link_id: UUID) -> Link:
     """A link without its token."""
     with catalog(services, caller) as conn:
+        note_read(request, conn, caller, Action.LINK_LISTED, target="link", target_id=link_id)
         return _link(links.get_link(conn, caller.workspace_id, link_id), services.clock.now())
 
 

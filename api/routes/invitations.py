@@ -169,12 +169,16 @@ def accept_invitation(request: Request, services: Services, body: Acceptance, re
 
 @router.get("/{invitation_id}", summary="One invitation")
 def get_invitation(
+    request: Request,
     services: Services,
     caller: Annotated[Caller, Depends(require(Permission.MEMBER_MANAGE))],
     invitation_id: UUID,
 ) -> Invitation:
     """Who was asked, and what came of it."""
     with catalog(services, caller) as conn:
+        note_read(
+            request, conn, caller, Action.INVITATION_LISTED, target="invitation", target_id=invitation_id
+        )
         found = invitations.get_invitation(conn, caller.workspace_id, invitation_id)
         return _invitation(found, _slugs(conn, caller), services.clock.now())
 

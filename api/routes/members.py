@@ -114,10 +114,14 @@ def list_members(
 
 @router.get("/{user_id}", summary="One member")
 def get_member(
-    services: Services, caller: Annotated[Caller, Depends(require(Permission.MEMBER_READ))], user_id: UUID
+    request: Request,
+    services: Services,
+    caller: Annotated[Caller, Depends(require(Permission.MEMBER_READ))],
+    user_id: UUID,
 ) -> Member:
     """What they are here."""
     with catalog(services, caller) as conn:
+        note_read(request, conn, caller, Action.MEMBER_LISTED, target="member", target_id=user_id)
         return describe_member(members.get_member(conn, caller.workspace_id, user_id))
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.auditing import note
+from api.auditing import note, note_read
 from api.deps import Services, catalog, require
 from api.errors import problem_responses
 from api.idempotency import IdempotentRoute
@@ -73,10 +73,11 @@ class RoleChange(BaseModel):
 
 @router.get("", summary="List roles")
 def list_roles(
-    services: Services, caller: Annotated[Caller, Depends(require(Permission.MEMBER_READ))]
+    request: Request, services: Services, caller: Annotated[Caller, Depends(require(Permission.MEMBER_READ))]
 ) -> Page[Role]:
     """The five of every workspace, from the most to the least, then its own. One page holds them all."""
     with catalog(services, caller) as conn:
+        note_read(request, conn, caller, Action.ROLE_LISTED, target="role")
         return Page(items=[_role(found) for found in roles.list_roles(conn, caller.workspace_id)])
 
 
@@ -99,10 +100,14 @@ def create_role(
 
 @router.get("/{slug}", summary="One role")
 def get_role(
-    services: Services, caller: Annotated[Caller, Depends(require(Permission.MEMBER_READ))], slug: Slug
+    request: Request,
+    services: Services,
+    caller: Annotated[Caller, Depends(require(Permission.MEMBER_READ))],
+    slug: Slug,
 ) -> Role:
     """What somebody with it may do."""
     with catalog(services, caller) as conn:
+        note_read(request, conn, caller, Action.ROLE_LISTED, target="role", target_id=slug)
         return _role(roles.get_role(conn, caller.workspace_id, slug))
 
 

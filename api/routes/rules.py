@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from api.auditing import actor_of, note_read
+from api.auditing import actor_of, note, note_read
 from api.bodies import YAML_BODY, yaml_source
 from api.deps import Services, catalog, require
 from api.errors import problem_responses
@@ -100,9 +100,12 @@ def list_rules(
 
 
 @router.get("/rules/{name}", summary="One rule")
-def get_rule(services: Services, caller: MayRead, name: Name, response: Response) -> RuleOut:
+def get_rule(
+    request: Request, services: Services, caller: MayRead, name: Name, response: Response
+) -> RuleOut:
     """As it holds now; the ETag is its version."""
     with catalog(services, caller) as conn:
+        note_read(request, conn, caller, Action.RULE_LISTED, target="rule", target_id=name)
         found = service.get_rule(conn, caller.workspace_id, name)
     response.headers["ETag"] = f'"{found.version}"'
     return _out(found)
@@ -166,9 +169,12 @@ def delete_rule(
 
 
 @router.get("/rules/{name}/versions", summary="A rule's versions")
-def list_rule_versions(services: Services, caller: MayRead, name: Name) -> Page[RuleVersionOut]:
+def list_rule_versions(
+    request: Request, services: Services, caller: MayRead, name: Name
+) -> Page[RuleVersionOut]:
     """Newest first, on one page; those of a deleted rule too."""
     with catalog(services, caller) as conn:
+        note_read(request, conn, caller, Action.RULE_LISTED, target="rule", target_id=name)
         found = service.list_versions(conn, caller.workspace_id, name)
     return Page(items=[_version_out(version) for version in found])
 
@@ -179,9 +185,10 @@ def list_rule_versions(services: Services, caller: MayRead, name: Name) -> Page[
     response_class=Response,
     responses={200: {"content": {"text/yaml": {"schema": {"type": "string"}}}, "description": "The YAML"}},
 )
-def export_rule(services: Services, caller: MayRead, name: Name) -> Response:
+def export_rule(request: Request, services: Services, caller: MayRead, name: Name) -> Response:
     """The YAML as applied, comments included."""
     with catalog(services, caller) as conn:
+        note(request, conn, caller, Action.EXPORT_MADE, target="rule", target_id=name)
         source = service.to_yaml(conn, service.get_rule(conn, caller.workspace_id, name))
     return Response(source, media_type="text/yaml")
 

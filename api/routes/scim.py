@@ -14,7 +14,7 @@ import orjson
 import sqlalchemy as sa
 from fastapi import APIRouter, Depends, Request, Response
 
-from api.auditing import note
+from api.auditing import note, note_read
 from api.deps import Services, catalog, require
 from api.routes.members import handovers
 from api.scim.errors import MEDIA_TYPE, ScimError
@@ -51,6 +51,7 @@ def list_users(request: Request, services: Services, caller: MayProvision) -> Re
     from api.scim.listing import users
 
     with _protocol(), catalog(services, caller) as conn:
+        note_read(request, conn, caller, Action.PROVISIONING_READ, target="user")
         found = provisioning.list_users(conn, caller.workspace_id)
         return _answer(users(found, dict(request.query_params), _base(services)))
 
@@ -80,6 +81,7 @@ def create_user(request: Request, services: Services, caller: MayProvision, payl
 @router.get("/Users/{user_id}")
 def get_user(request: Request, services: Services, caller: MayProvision, user_id: str) -> Response:
     with catalog(services, caller) as conn:
+        note_read(request, conn, caller, Action.PROVISIONING_READ, target="user", target_id=user_id)
         found = provisioning.get_user(conn, caller.workspace_id, _id(user_id))
     return _user(request, services, caller, found)
 
@@ -144,6 +146,7 @@ def list_groups(request: Request, services: Services, caller: MayProvision) -> R
     from api.scim.listing import groups
 
     with _protocol(), catalog(services, caller) as conn:
+        note_read(request, conn, caller, Action.PROVISIONING_READ, target="group")
         found = provisioned_groups.list_groups(conn, caller.workspace_id)
         return _answer(groups(found, dict(request.query_params), _base(services)))
 
@@ -174,6 +177,7 @@ def create_group(request: Request, services: Services, caller: MayProvision, pay
 @router.get("/Groups/{group_id}")
 def get_group(request: Request, services: Services, caller: MayProvision, group_id: str) -> Response:
     with catalog(services, caller) as conn:
+        note_read(request, conn, caller, Action.PROVISIONING_READ, target="group", target_id=group_id)
         found = provisioned_groups.get_group(conn, caller.workspace_id, _id(group_id))
     return _group(request, services, caller, found)
 

@@ -8,7 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from api.auditing import note
+from api.auditing import note, note_read
 from api.deps import Services, catalog, require
 from api.errors import problem_responses
 from api.idempotency import IdempotentRoute
@@ -100,9 +100,10 @@ class AccountKeys(BaseModel):
 
 
 @router.get("", summary="List service accounts")
-def list_accounts(services: Services, caller: MayManage) -> AccountList:
+def list_accounts(request: Request, services: Services, caller: MayManage) -> AccountList:
     """By name, disabled ones included."""
     with catalog(services, caller) as conn:
+        note_read(request, conn, caller, Action.SERVICE_ACCOUNT_LISTED, target="service_account")
         found = accounts.list_accounts(conn, caller.workspace_id)
     return AccountList(items=[_account(account) for account in found])
 
@@ -131,9 +132,17 @@ def create_account(
 
 
 @router.get("/{account_id}", summary="One service account")
-def get_account(services: Services, caller: MayManage, account_id: UUID) -> Account:
+def get_account(request: Request, services: Services, caller: MayManage, account_id: UUID) -> Account:
     """Its roles, attributes and state."""
     with catalog(services, caller) as conn:
+        note_read(
+            request,
+            conn,
+            caller,
+            Action.SERVICE_ACCOUNT_LISTED,
+            target="service_account",
+            target_id=account_id,
+        )
         return _account(accounts.get_account(conn, caller.workspace_id, account_id))
 
 
@@ -175,9 +184,12 @@ def delete_account(request: Request, services: Services, caller: MayManage, acco
 
 
 @router.get("/{account_id}/keys", summary="List a service account's keys")
-def list_account_keys(services: Services, caller: MayManage, account_id: UUID) -> AccountKeys:
+def list_account_keys(
+    request: Request, services: Services, caller: MayManage, account_id: UUID
+) -> AccountKeys:
     """Newest first, without secrets. They are rotated and revoked as other keys are, under `/v1/keys`."""
     with catalog(services, caller) as conn:
+        note_read(request, conn, caller, Action.KEY_LISTED, target="service_account", target_id=account_id)
         accounts.get_account(conn, caller.workspace_id, account_id)
         found = keys.list_keys(conn, caller.workspace_id, account_id=account_id)
         names = {p.id: p.slug for p in Catalog().list(conn, caller.workspace_id)}

@@ -128,9 +128,10 @@ class Endpoints(BaseModel):
 
 
 @router.get("/policy", summary="What the workspace asks")
-def get_policy(services: Services, caller: MaySetPolicy) -> Policy:
+def get_policy(request: Request, services: Services, caller: MaySetPolicy) -> Policy:
     """For whom a second factor, whether browsers may be remembered, how long they may idle."""
     with catalog(services, caller) as conn:
+        note_read(request, conn, caller, Action.SIGN_IN_POLICY_READ, target="sign_in_policy")
         return _policy(policy.get_policy(conn, caller.workspace_id))
 
 

@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Path, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.auditing import note
+from api.auditing import note, note_read
 from api.deps import Services, catalog, require
 from api.errors import problem_responses
 from api.idempotency import IdempotentRoute
@@ -101,10 +101,14 @@ def create_team(
 
 @router.get("/{slug}", summary="One team with its members")
 def get_team(
-    services: Services, caller: Annotated[Caller, Depends(require(Permission.MEMBER_READ))], slug: Slug
+    request: Request,
+    services: Services,
+    caller: Annotated[Caller, Depends(require(Permission.MEMBER_READ))],
+    slug: Slug,
 ) -> TeamWithMembers:
     """What it gives, and who is in it."""
     with catalog(services, caller) as conn:
+        note_read(request, conn, caller, Action.TEAM_LISTED, target="team", target_id=slug)
         found = teams.get_team(conn, caller.workspace_id, slug)
         inside = teams.members_of(conn, caller.workspace_id, found.id)
     return TeamWithMembers(**_team(found), member_ids=inside)

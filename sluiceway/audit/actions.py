@@ -24,6 +24,7 @@ class Action(StrEnum):
     PASSKEY_REMOVED = "passkey.removed"
     DEVICES_FORGOTTEN = "device.forgotten"
     SIGN_IN_POLICY_CHANGED = "sign_in_policy.changed"
+    SIGN_IN_POLICY_READ = "sign_in_policy.read"
     PROVIDER_ADDED = "identity_provider.added"
     PROVIDER_CHANGED = "identity_provider.changed"
     PROVIDER_REMOVED = "identity_provider.removed"
@@ -52,9 +53,11 @@ class Action(StrEnum):
     ROLE_CREATED = "role.created"
     ROLE_CHANGED = "role.changed"
     ROLE_DELETED = "role.deleted"
+    ROLE_LISTED = "role.listed"
     TEAM_CREATED = "team.created"
     TEAM_CHANGED = "team.changed"
     TEAM_DELETED = "team.deleted"
+    TEAM_LISTED = "team.listed"
     TEAM_MEMBER_ADDED = "team.member_added"
     TEAM_MEMBER_REMOVED = "team.member_removed"
     WORKSPACE_CREATED = "workspace.created"
@@ -75,8 +78,10 @@ class Action(StrEnum):
     SERVICE_ACCOUNT_CREATED = "service_account.created"
     SERVICE_ACCOUNT_CHANGED = "service_account.changed"
     SERVICE_ACCOUNT_DELETED = "service_account.deleted"
+    SERVICE_ACCOUNT_LISTED = "service_account.listed"
     LINK_CREATED = "link.created"
     LINK_REVOKED = "link.revoked"
+    LINK_LISTED = "link.listed"
     LINK_OPENED = "link.opened"
     LINK_REFUSED = "link.refused"
     PROVISIONING_USER_CREATED = "provisioning.user_created"
@@ -85,6 +90,7 @@ class Action(StrEnum):
     PROVISIONING_GROUP_CREATED = "provisioning.group_created"
     PROVISIONING_GROUP_CHANGED = "provisioning.group_changed"
     PROVISIONING_GROUP_REMOVED = "provisioning.group_removed"
+    PROVISIONING_READ = "provisioning.read"
     SECRET_ADDED = "secret.added"  # noqa: S105  # a name, not a secret
     SECRET_REMOVED = "secret.removed"  # noqa: S105  # a name, not a secret
     SECRET_LISTED = "secret.listed"  # noqa: S105  # a name, not a secret
