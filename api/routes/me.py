@@ -9,11 +9,11 @@ from api.auditing import note
 from api.deps import Person, Services, catalog, person_id
 from api.errors import problem_responses
 from api.moving import move
+from api.preferring import prefer
 from api.routes.members import handovers, left_detail, told
 from api.routes.session import Me, describe
 from api.security import forget_people
 from sluiceway.audit.actions import Action
-from sluiceway.audit.service import changes
 from sluiceway.identity import members, preferences, service
 from sluiceway.infra.database import Role
 from sluiceway.kit.errors import NotFound
@@ -83,14 +83,7 @@ def get_preferences(services: Services, caller: Person) -> Preferences:
 def set_preferences(request: Request, services: Services, caller: Person, body: Preferences) -> Preferences:
     """All of them: what is left out is as at first."""
     wanted = preferences.Preferences(body.theme, body.time_zone, body.start_page)
-    with catalog(services, caller) as conn:
-        before, after = preferences.set_preferences(conn, caller.workspace_id, person_id(caller), wanted)
-        was, now = changes(_preferences(before).model_dump(), _preferences(after).model_dump())
-        note(
-            request, conn, caller, Action.PERSON_PREFERENCES_CHANGED, target="person",
-            target_id=caller.user_id, before=was, after=now,
-        )  # fmt: skip
-    return _preferences(after)
+    return _preferences(prefer(request, services, caller, wanted))
 
 
 @router.put("/session/workspace", summary="Go to another workspace", responses=problem_responses((404,)))

@@ -116,3 +116,27 @@ def test_a_sign_in_leads_to_the_start_page(world) -> None:
     viewer.delete("/v1/session")
     asked = viewer.post("/sign-in", data={**who, "next": "/quality"})
     assert asked.headers["location"] == "/quality"
+
+
+def test_preferences_and_workspaces_on_their_page(world) -> None:
+    viewer = world.person("viewer")
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    page = viewer.get("/account/preferences")
+    assert page.status_code == 200 and "you are here" in page.text and "Europe/Vienna" in page.text
+    kept = viewer.post("/account/preferences", data={"theme": "dark", "time_zone": "UTC"}, headers=form)
+    assert kept.headers["location"] == "/account/preferences?done=kept", kept.text
+    assert "Kept." in viewer.get(kept.headers["location"]).text
+    wrong = viewer.post("/account/preferences", data={"start_page": '//evil"><b>'}, headers=form)
+    assert wrong.status_code == 422 and "&quot;&gt;&lt;b&gt;" in wrong.text and "<b>" not in wrong.text
+    foreign = {**form, "Origin": "https://evil.example"}
+    assert viewer.post("/account/preferences", data={"theme": "light"}, headers=foreign).status_code == 403
+    assert viewer.post("/account/workspace", data={"workspace_id": "2"}, headers=form).status_code == 404
+    member = _id(world, "viewer1@example.com")
+    world.execute(
+        "INSERT INTO app.memberships (workspace_id, user_id, role) VALUES (2, :m, 'admin')", m=member
+    )
+    assert "Go to Other" in viewer.get("/account/preferences").text
+    moved = viewer.post("/account/workspace", data={"workspace_id": "2"}, headers=form)
+    assert (moved.status_code, moved.headers["location"]) == (303, "/")
+    assert viewer.get("/v1/session").json()["workspace"]["id"] == 2
+    assert world.client().get("/account/preferences").headers["location"].startswith("/sign-in")
