@@ -56,6 +56,29 @@ def test_refresh_counts_buckets_and_leaves_nothing_dirty(gold_database: Database
     check(gold_database, model)
 
 
+def test_a_refresh_that_fills_an_aggregate_leaves_the_planner_knowing_it(
+    gold_database: Database, model: Model
+) -> None:
+    """Else the level above compares each of its rows with each bucket that was dirty."""
+    many = [(AT + timedelta(minutes=n), 1, float(n)) for n in range(1_500)]
+    load(gold_database, model, *many)
+    refresh_dirty(gold_database)
+    assert known_rows(gold_database, "samples_1m_materialized") == 1_500
+    load(gold_database, model, (AT, 1, 6.0))
+    refresh_dirty(gold_database)
+    assert known_rows(gold_database, "samples_1m_materialized") == 1_500
+    check(gold_database, model)
+
+
+def known_rows(database: Database, table: str) -> int:
+    with database.connect(Role.OWNER) as connection:
+        row = connection.execute(
+            "SELECT reltuples FROM pg_class WHERE oid = to_regclass('gold.' || %s)", (table,)
+        ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
 def test_a_load_under_way_neither_waits_for_a_refresh_nor_is_lost(
     gold_database: Database, model: Model
 ) -> None:
