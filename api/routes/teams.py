@@ -75,10 +75,11 @@ class TeamChange(BaseModel):
 
 @router.get("", summary="List teams")
 def list_teams(
-    services: Services, caller: Annotated[Caller, Depends(require(Permission.MEMBER_READ))]
+    request: Request, services: Services, caller: Annotated[Caller, Depends(require(Permission.MEMBER_READ))]
 ) -> Page[Team]:
     """By name. One page holds them all."""
     with catalog(services, caller) as conn:
+        note_read(request, conn, caller, Action.TEAM_LISTED, target="team")
         return Page(items=[Team(**_team(found)) for found in teams.list_teams(conn, caller.workspace_id)])
 
 

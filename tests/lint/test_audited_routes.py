@@ -12,6 +12,7 @@ from api.app import create_app
 from api.routes import pipelines
 from api.services import ApiServices
 from sluiceway.audit.service import record, record_once, record_raw
+from sluiceway.identity.permissions import Permission
 from sluiceway.infra.database import Database
 from sluiceway.infra.keys import SecretKey
 from sluiceway.infra.settings import load_settings
@@ -32,6 +33,21 @@ READING = {
     "new_app_form": "the same, as a page",
 }
 """Operations that are sent like writes and change nothing that stays."""
+ADMINISTRATIVE = frozenset(
+    {
+        Permission.KEY_READ, Permission.KEY_MANAGE, Permission.MEMBER_READ, Permission.MEMBER_MANAGE,
+        Permission.ROLE_MANAGE, Permission.SESSION_MANAGE, Permission.SERVICE_ACCOUNT_MANAGE,
+        Permission.RULE_READ, Permission.RULE_MANAGE, Permission.AUDIT_READ, Permission.SIGN_IN_MANAGE,
+        Permission.USAGE_READ, Permission.QUOTA_MANAGE, Permission.PROVISION, Permission.DASHBOARD_SHARE,
+    }
+)  # fmt: skip
+"""What asks for one of these is administration: looking at it is told, too."""
+THE_SAME_FOR_EVERYONE = frozenset(
+    {
+        "list_actions", "list_permissions", "service_provider_config", "list_schemas", "get_schema",
+        "list_resource_types", "get_resource_type",
+    }
+)  # fmt: skip
 
 
 def reaches_the_log(function: FunctionType) -> bool:
@@ -104,6 +120,24 @@ def test_every_write_route_reaches_the_log(routes: list[APIRoute]) -> None:
         if route.name not in READING and not reaches_the_log(cast(FunctionType, route.endpoint))
     ]
     assert silent == [], "these write and say nothing to the audit log (api.auditing.note)"
+
+
+def test_every_administrative_read_reaches_the_log(routes: list[APIRoute]) -> None:
+    reading = [r for r in routes if "GET" in r.methods and ADMINISTRATIVE & set(permissions_of(r.dependant))]
+    assert len(reading) >= 20
+    silent = [
+        f"{route.path} ({route.name})"
+        for route in reading
+        if route.name not in THE_SAME_FOR_EVERYONE and not reaches_the_log(cast(FunctionType, route.endpoint))
+    ]
+    assert silent == [], "these show what is administered and do not say so (api.auditing.note_read)"
+
+
+def permissions_of(dependant: Any) -> Iterator[Permission]:
+    for inner in dependant.dependencies:
+        if (found := getattr(inner.call, "permission", None)) is not None:
+            yield found
+        yield from permissions_of(inner)
 
 
 def test_the_exceptions_are_routes(routes: list[APIRoute]) -> None:
