@@ -1,16 +1,20 @@
 """Sessions that an attacker chose, other sites' requests, and what signing in tells of who exists."""
 
+import re
 from typing import Any
 
 import argon2
 import pytest
 
+from api.app import _routers
 from api.openapi import operations
 from tests.support.attacks import address, parameters, unchecked
 
 PASSWORD = "correct horse battery"
 HERE = {"Origin": "http://localhost:8000"}
 UUID = "0198c0de-0000-7000-8000-000000000001"
+# It begins no session and changes nothing: whoever has the link and its password may send it from anywhere.
+SAFE_FORMS = frozenset({"/link/{token}"})
 EVIL = "https://evil.example"
 FOREIGN: dict[str, dict[str, str]] = {
     "no header of ours": {**HERE},
@@ -117,13 +121,42 @@ def test_no_write_of_any_route_is_done_for_another_site(world: Any) -> None:
 
 
 def test_no_form_of_ours_is_sent_by_another_site(world: Any) -> None:
-    """Forms cannot send our header: their Origin decides."""
+    """Every form, found from the routes. They cannot send our header: their Origin decides."""
     token = world.person("owner").http.cookies["sluiceway_session"]
-    for path in ("/sign-in", "/sign-out"):
+    form = {**credentials(), "code": "123456", "name": "n", "next": "/"}
+    attacked, client = set(), world.client(checked=False)
+    for path in written_pages():
         for origin in (EVIL, "null", "http://localhost:8001"):
-            client = world.client(headers={"Cookie": f"sluiceway_session={token}", "Origin": origin})
-            assert client.post(path, data=credentials()).status_code == 403, f"{path} from {origin}"
-    assert world.client(headers={"Cookie": f"sluiceway_session={token}"}).get("/v1/me").status_code == 200
+            sent = {"Cookie": f"sluiceway_session={token}", "Origin": origin}
+            answer = client.post(re.sub(r"\{\w+\}", UUID, path), data=form, headers=sent)
+            assert (answer.status_code, answer.json()["code"]) == (403, "cross_site_request"), (
+                f"{path}, {origin}"
+            )
+        attacked.add(path)
+    assert attacked >= {"/sign-in", "/sign-out", "/forgot", "/reset", "/confirm", "/account/password"}
+    assert client.get("/v1/me", headers={"Cookie": f"sluiceway_session={token}"}).status_code == 200
+
+
+def written_pages() -> list[str]:
+    """Paths of pages that take a form."""
+    found = []
+    for router in _routers().values():
+        for route in router.routes:
+            path, methods = getattr(route, "path", ""), getattr(route, "methods", None) or set()
+            if "POST" in methods and not path.startswith(("/v1/", "/scim/")) and path not in SAFE_FORMS:
+                found.append(path)
+    return found
+
+
+def test_nobody_is_provisioned_by_another_site(world: Any) -> None:
+    """Its routes are not in the document; the rules for cookies are the same."""
+    token = world.person("owner").http.cookies["sluiceway_session"]
+    client = world.client(checked=False)
+    for headers in FOREIGN.values():
+        sent = {"Cookie": f"sluiceway_session={token}", "Content-Type": "application/scim+json", **headers}
+        answer = client.post("/scim/v2/Users", content=b'{"userName": "m@example.com"}', headers=sent)
+        assert answer.status_code == 403, headers
+    assert world.execute("SELECT count(*) FROM app.users WHERE email = 'm@example.com'").scalar_one() == 0
 
 
 def test_no_read_changes_anything(world: Any) -> None:
