@@ -6,12 +6,13 @@ Not here: links themselves (`sluiceway.dashboards.links`), their routes (`api.ro
 
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from threading import BoundedSemaphore, Lock
 from typing import Annotated
 from uuid import UUID
 
+import sqlalchemy as sa
 from fastapi import Depends, Query, Request, Security
 from fastapi.security import HTTPBearer
 from starlette.requests import HTTPConnection
@@ -33,6 +34,7 @@ from sluiceway.dashboards.errors import (
 from sluiceway.dashboards.links import DashboardLink
 from sluiceway.identity import attempts
 from sluiceway.identity.contracts import DataAccess
+from sluiceway.identity.standing import find_standing
 from sluiceway.infra.database import Role
 from sluiceway.kit.errors import Unauthenticated
 
@@ -49,15 +51,12 @@ link_scheme = HTTPBearer(
 
 @dataclass(frozen=True, slots=True)
 class Viewing:
-    """A link that works, its dashboard as it stands, and until when whoever shows it may look."""
+    """A link that works, its dashboard as it stands, with whose eyes and until when its holder may look."""
 
     link: DashboardLink
     dashboard: Dashboard
+    access: DataAccess
     expires_at: datetime
-
-    @property
-    def access(self) -> DataAccess:
-        return self.link.access
 
 
 class _Kept:
@@ -65,16 +64,16 @@ class _Kept:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._found: OrderedDict[UUID, tuple[float, DashboardLink, Dashboard]] = OrderedDict()
+        self._found: OrderedDict[UUID, tuple[float, DashboardLink, Dashboard, DataAccess]] = OrderedDict()
 
-    def get(self, link_id: UUID) -> tuple[DashboardLink, Dashboard] | None:
+    def get(self, link_id: UUID) -> tuple[DashboardLink, Dashboard, DataAccess] | None:
         with self._lock:
             entry = self._found.get(link_id)
         return entry[1:] if entry is not None and entry[0] > time.monotonic() else None
 
-    def put(self, link: DashboardLink, dashboard: Dashboard) -> None:
+    def put(self, link: DashboardLink, dashboard: Dashboard, access: DataAccess) -> None:
         with self._lock:
-            self._found[link.id] = (time.monotonic() + KEPT_S, link, dashboard)
+            self._found[link.id] = (time.monotonic() + KEPT_S, link, dashboard, access)
             self._found.move_to_end(link.id)
             while len(self._found) > _MOST_KEPT:
                 self._found.popitem(last=False)
@@ -98,13 +97,14 @@ def open_with_token(
         if link.has_password and not password:
             raise LinkPasswordRequired("This dashboard is shown to whoever knows its password.")
         dashboard = service.get_dashboard(conn, link.workspace_id, link.dashboard)
+        eyes = _eyes(conn, link, now)
     if link.has_password:
         _check_password(request, services, link, password or "")
     text, access = link_access.issue(services.key, link.workspace_id, link.id, now=now, ends=link.expires_at)
     with services.database.transaction(Role.APP, workspace_id=link.workspace_id) as conn:
         links.note_opened(conn, link, now, client_address(request.scope))
         record_once(conn, _entry(request, link, Action.LINK_OPENED), USE_PAUSE)
-    return text, Viewing(link, dashboard, access.expires_at)
+    return text, Viewing(link, dashboard, eyes, access.expires_at)
 
 
 def view(services: ApiServices, text: str) -> Viewing:
@@ -123,9 +123,24 @@ def view(services: ApiServices, text: str) -> Viewing:
                 dashboard = service.get_dashboard(conn, link.workspace_id, link.dashboard)
             except DashboardNotFound:
                 raise links.not_found() from None
-        found = (link, dashboard)
+            found = (link, dashboard, _eyes(conn, link, now))
         kept.put(*found)
     return Viewing(*found, shown.expires_at)
+
+
+def _eyes(conn: sa.Connection, link: DashboardLink, now: datetime) -> DataAccess:
+    """Those of the role `link` and, behind it, of whoever answers for the link: a link shows nobody what its
+    maker may not see. Raises `LinkNotFound` once nobody answers for it any more.
+
+    Last in its transaction, which then acts for that person.
+    """
+    maker = f"user:{link.created_by}" if link.created_by is not None else link.made_by
+    if maker.partition(":")[0] not in ("user", "key"):
+        return link.access  # made on the command line: by whoever runs the installation
+    standing = find_standing(conn, link.workspace_id, maker, now=now)
+    if standing is None:
+        raise links.not_found()
+    return replace(link.access, behind=standing.access)
 
 
 def forget(services: ApiServices, link_id: UUID) -> None:

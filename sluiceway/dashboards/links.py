@@ -72,7 +72,7 @@ class DashboardLink:
 
 
 def link_eyes(workspace_id: int) -> DataAccess:
-    """With whose eyes the data of a workspace's links is read."""
+    """With whose eyes links' data is read; whoever made a link stands behind them (`api.links`)."""
     return DataAccess.of(workspace_id, (ROLE,))
 
 

@@ -223,6 +223,26 @@ def test_errors_of_queries_tell_nothing_of_rows_that_are_not_theirs(world: Any, 
     assert owner.post("/v1/query", json=too_large).status_code == 422
 
 
+def test_a_link_shows_nobody_what_its_maker_may_not_see(world: Any, loader: Loader) -> None:
+    board = (
+        "kind: Dashboard\nname: board\ntitle: Board\nwidgets:\n"
+        "  - {id: n, type: stat, query: {pipeline: sales, measures: [{agg: count}]}}\n"
+    )
+    editor, owner = give(world, "editor", regions=["EU"]), world.person("owner")
+    assert owner.put("/v1/dashboards/board", content=board.encode(), headers=YAML).status_code == 201
+    put(owner, RULE.replace("except: [owner, admin]", "roles: [editor]"))  # not about links as such
+
+    def shown(maker: Any) -> Any:
+        token = maker.post("/v1/dashboards/board/links", json={"name": "wall"}).json()["token"]
+        access = world.client().post("/v1/link-sessions", json={"token": token}).json()["access"]
+        holder = world.client(headers={"Authorization": f"Bearer {access}"})
+        return holder.post("/v1/link/query", json={"widget": "n", "query": COUNT})
+
+    assert shown(editor).json()["rows"] == [[4]] and shown(owner).json()["rows"] == [[12]]
+    put(owner, RULE.replace("[owner, admin]", "[owner, editor]"))
+    assert shown(owner).json()["rows"] == []  # a link's holder has no attributes
+
+
 def test_the_schema_of_a_rule_is_published(world: Any) -> None:
     schema = world.client().get("/v1/schemas/rule").json()
     assert set(schema["properties"]) >= {"pipeline", "model", "roles", "except", "rows", "masks"}
