@@ -109,6 +109,7 @@ class Action(StrEnum):
     DEAD_LETTER_DISCARDED = "dead_letter.discarded"
     REPLAY_REQUESTED = "replay.requested"
     SPOOL_DRAINED = "spool.drained"
+    SPOOL_RENAMED = "spool.renamed"
     RULE_CREATED = "rule.created"
     RULE_CHANGED = "rule.changed"
     RULE_DELETED = "rule.deleted"

@@ -12,6 +12,9 @@ import sqlalchemy as sa
 from sluiceway.audit.actions import Action
 from sluiceway.audit.contracts import Actor, Entry, Values
 from sluiceway.audit.service import record
+from sluiceway.infra.database import Database, Role
+
+FIRST_WORKSPACE = 1
 
 PLATFORM = Actor("system", "platform", "Sluiceway")
 """Set-up, the demo, and work that goes on by itself."""
@@ -39,3 +42,11 @@ def note_command(
     """Record what a command does, in the transaction that does it (which acts for the workspace)."""
     subject = None if target_id is None else str(target_id)
     record(connection, Entry(action, operator(), target, subject, before, after, detail))
+
+
+def note_installation(
+    database: Database, action: Action, *, target: str, target_id: object, detail: Values | None = None
+) -> None:
+    """Record what a command did to the installation as a whole: its first workspace is told."""
+    with database.transaction(Role.APP, workspace_id=FIRST_WORKSPACE) as connection:
+        note_command(connection, action, target=target, target_id=target_id, detail=detail)

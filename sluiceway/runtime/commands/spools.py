@@ -62,8 +62,10 @@ def drain(
 
     For a folder that was copied or mounted here; those beside this node's own the loader finds by itself.
     """
+    from sluiceway.audit.actions import Action
     from sluiceway.infra.settings import load_settings
-    from sluiceway.ingestion.spool.belonging import has_writer, is_drained
+    from sluiceway.ingestion.spool.belonging import has_writer, identify, is_drained
+    from sluiceway.runtime.auditing import note_installation
     from sluiceway.runtime.sessions import command_database
 
     settings = load_settings()
@@ -76,6 +78,8 @@ def drain(
     with command_database(settings) as database:
         _claim(database, folder)
         _drain(settings, database, folder)
+        node = identify(folder, folder.name).node
+        note_installation(database, Action.SPOOL_DRAINED, target="spool", target_id=node)
     typer.echo(f"{folder} is drained: all of it is loaded and in the lake. It may be removed.")
 
 
@@ -90,10 +94,12 @@ def rename(
     node's name, and for two nodes of one name. Stop its loader before; what lies in it is loaded under the
     new name, all of it.
     """
+    from sluiceway.audit.actions import Action
     from sluiceway.infra.database import Role
     from sluiceway.infra.settings import load_settings, plain_name
     from sluiceway.ingestion.spool import belonging
     from sluiceway.loading.claims import release
+    from sluiceway.runtime.auditing import note_installation
     from sluiceway.runtime.sessions import command_database
 
     try:
@@ -106,6 +112,7 @@ def rename(
     with command_database(load_settings()) as database, database.connect(Role.WRITER) as connection:
         release(connection, belonging.known_as(folder), folder, node)
         belonging.rename(folder, node)
+        note_installation(database, Action.SPOOL_RENAMED, target="spool", target_id=node)
     typer.echo(f"{folder} is the spool of node {node} from now on: start its loader, or drain it.")
 
 
