@@ -34,7 +34,7 @@ from sluiceway.warehouse.gold import refresh_dirty
 from sluiceway.warehouse.schema import SAMPLES, apply_pipeline, ensure_partitions
 
 NOW = datetime(2025, 7, 31, 12, tzinfo=UTC)
-DAYS, EVERY_S, REGIONS, SHOPS = 60, 10, 10, 50
+DAYS, EVERY_S, REGIONS, SHOPS = 60, 20, 10, 50
 ROUNDS = 25
 MOST = 1.15
 KEY = SecretKey(b"only for this benchmark, long enough")
