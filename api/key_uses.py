@@ -119,6 +119,8 @@ class KeyUses:
                 return
             actor = Actor("key", use.key_id, name, use.address)
             record_use(conn, actor, "events")
+            if use.address:
+                keys.note_address(conn, use.workspace_id, use.key_id, use.address)
 
 
 def note_request(request: HTTPConnection, conn: sa.Connection, key: KeyCaller) -> None:

@@ -252,6 +252,17 @@ def touch_key(conn: sa.Connection, caller: KeyCaller, at: datetime, address: str
     )
 
 
+def note_address(conn: sa.Connection, workspace_id: int, key_id: str, address: str) -> None:
+    """Note from where a key was used last, where looking it up did not know (the event route)."""
+    conn.execute(
+        sa.text(
+            "UPDATE app.api_keys SET last_used_address = :address"
+            " WHERE workspace_id = :workspace AND id = :id"
+        ),
+        {"address": address[:100], "workspace": workspace_id, "id": key_id},
+    )
+
+
 def list_keys(
     conn: sa.Connection,
     workspace_id: int,
