@@ -18,7 +18,7 @@ from api import error_pages
 from api.addresses import client_address
 from api.deps import catalog, person_id
 from api.error_pages import error_page, wants_page
-from api.personal_page import personal
+from api.personal_page import personal, whole
 from api.problems import MEDIA_TYPE, problem_document
 from api.security import (
     SAFE_METHODS,
@@ -70,17 +70,15 @@ class PageGate:
         if caller.second_factor_missing:
             await self._ask_for_second_factor(scope, receive, send)
             return
-        preferred = await self._preferred(scope, caller)
+        page = _is_page(scope)
+        preferred = Preferences()
+        if page or scope["type"] == "websocket":  # a page and the socket behind it, not every file
+            preferred = await run_in_threadpool(self._ask_preferred, caller)
         who = user_header(caller, client_address(scope), preferred)
         scope["headers"] = [*scope["headers"], (USER_HEADER, who)]
-        await self._pass(scope, receive, personal(send, preferred))
-
-    async def _preferred(self, scope: Scope, caller: Caller) -> Preferences:
-        """What the person prefers: looked up for a page and for the socket behind it, not for every file."""
-        socket = scope["type"] == "websocket"
-        if not socket and not wants_page(scope["method"], scope["path"], HTTPConnection(scope).headers):
-            return Preferences()
-        return await run_in_threadpool(self._ask_preferred, caller)
+        if page:
+            scope["headers"] = whole(scope["headers"])
+        await self._pass(scope, receive, personal(send, preferred) if page else send)
 
     def _ask_preferred(self, caller: Caller) -> Preferences:
         try:
@@ -133,9 +131,7 @@ class PageGate:
 
     async def _ask_for_second_factor(self, scope: Scope, receive: Receive, send: Send) -> None:
         error = SecondFactorMissing("This workspace asks for a second factor: set one up first.")
-        if scope["type"] == "websocket" or not wants_page(
-            scope["method"], scope["path"], HTTPConnection(scope).headers
-        ):
+        if not _is_page(scope):
             await self._refuse(error, scope, receive, send)
             return
         answer = RedirectResponse("/account", status_code=303, headers={"Cache-Control": "no-store"})
@@ -151,6 +147,13 @@ class PageGate:
         target = "/sign-in" if wanted == "/" else f"/sign-in?next={quote(wanted, safe='/')}"
         answer = RedirectResponse(target, status_code=303, headers={"Cache-Control": "no-store"})
         await answer(scope, receive, send)
+
+
+def _is_page(scope: Scope) -> bool:
+    """Whether a browser asks for a page to show."""
+    if scope["type"] == "websocket":
+        return False
+    return wants_page(scope["method"], scope["path"], HTTPConnection(scope).headers)
 
 
 def user_header(caller: Caller, address: str, preferred: Preferences) -> bytes:

@@ -5,6 +5,7 @@ which the policy lets in by its address, goes before its own and puts the prefer
 is preferred (`sluiceway.identity.preferences`), whom the gate lets through (`api.page_gate`).
 """
 
+from collections.abc import Sequence
 from html import escape
 
 from starlette.datastructures import MutableHeaders
@@ -14,8 +15,14 @@ from api.pages import shell
 from sluiceway.identity.preferences import Preferences
 
 _HEAD = b"<head>"
+_SHORTENED = frozenset({b"accept-encoding", b"if-none-match", b"if-modified-since", b"range"})
 # Streamlit's page has some kilobytes; what is larger is no page of its.
 _LARGEST = 1024 * 1024
+
+
+def whole(headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """A request's headers without those that would have the page sent compressed, or not at all."""
+    return [(name, value) for name, value in headers if name.lower() not in _SHORTENED]
 
 
 def personal(send: Send, preferred: Preferences) -> Send:

@@ -134,5 +134,7 @@ def test_the_app_is_told_what_its_visitor_prefers(world, pages: Pages) -> None:
     client.put("/v1/me/preferences", json={"theme": "dark", "time_zone": "Asia/Kathmandu"})
     client.get("/dashboards", headers={"Accept": "text/html"})
     assert pages.user()[0]["time_zone"] == "Asia/Kathmandu"
+    # A page that comes compressed, or not at all, could not be told.
+    assert b"accept-encoding" not in dict(pages.seen[-1]["headers"])
     client.get("/_stcore/host-config", headers={"Accept": "application/json"})
     assert pages.user()[0]["time_zone"] is None
