@@ -35,7 +35,7 @@ _EVERYWHERE = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
     "Permissions-Policy": (
-        "camera=(), microphone=(), geolocation=(), payment=(), usb=(), serial=(), bluetooth=(), midi=(),"
+        "camera=(), microphone=(), geolocation=(), payment=(), usb=(), serial=(), midi=(),"
         " display-capture=(), browsing-topics=()"
     ),
     "Cross-Origin-Opener-Policy": "same-origin",
