@@ -1,16 +1,18 @@
 """Addresses that somebody chose and the platform asks: never our own network, however it is written."""
 
 import ast
+import json
 import socket
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import pytest
 
+from sluiceway.identity.oidc import ProviderClient
 from sluiceway.infra.outbound import MOST_BYTES, ForbiddenAddress, PrivateHosts, outbound_client
 
 ROOT = Path(__file__).parents[2]
@@ -44,15 +46,16 @@ NETWORKING = {
 class Inner(BaseHTTPRequestHandler):
     """A service of the inner network: being asked is the leak."""
 
-    asked: list[str] = []  # noqa: RUF012  # the server makes a handler a request
+    asked: ClassVar[list[str]] = []
+    document: ClassVar[dict[str, str]] = {}
 
     def do_GET(self) -> None:
         self.asked.append(self.path)
         self.send_response(302 if self.path == "/away" else 200)
         self.send_header("Location", "https://169.254.169.254/")
         self.end_headers()
-        body = b"x" * (MOST_BYTES + 1) if self.path == "/large" else b"inner secret"
-        self.wfile.write(body)
+        told = json.dumps(self.document).encode() if "/.well-known/" in self.path else b"inner secret"
+        self.wfile.write(b"x" * (MOST_BYTES + 1) if self.path == "/large" else told)
 
     def log_message(self, *_: object) -> None:
         pass
@@ -138,6 +141,68 @@ def test_a_proxy_of_the_environment_is_not_used(inner: int, monkeypatch: pytest.
     with outbound_client(PrivateHosts()) as client, pytest.raises(ForbiddenAddress):
         client.get("https://10.0.0.1/")
     assert Inner.asked == []
+
+
+def provider(issuer: str) -> dict[str, str]:
+    return {"name": "Theirs", "issuer": issuer, "client_id": "us", "client_secret": "between us"}
+
+
+def test_an_identity_provider_inside_is_neither_set_up_nor_asked(
+    world: Any, inner: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = world.client(headers=dict((signed_in := world.person()).http.headers), checked=False)
+    owner.http.cookies = signed_in.http.cookies
+    lookup = socket.getaddrinfo
+
+    def inner_name(host: str, port: int, *rest: Any, **named: Any) -> Any:
+        return lookup("127.0.0.1" if str(host).endswith(".example") else host, port, *rest, **named)
+
+    issuers = (
+        f"http://127.0.0.1:{inner}", f"http://localhost:{inner}", f"https://user@127.0.0.1:{inner}", "file:///etc",
+        f"gopher://127.0.0.1:{inner}", "https://0177.0.0.1", "https://[::1",
+    )  # fmt: skip
+    for issuer in issuers:
+        answer = owner.post("/v1/sign-in/providers", json=provider(issuer))
+        assert answer.status_code == 422, f"{issuer}: {answer.text}"
+    # These look like any other address until they are asked for.
+    for number, issuer in enumerate((f"https://127.0.0.1:{inner}", f"https://name{inner}.example:{inner}")):
+        answer = owner.post("/v1/sign-in/providers", json=provider(issuer) | {"name": f"P{number}"})
+        if answer.status_code == 422:
+            continue
+        made = answer.json()["id"]
+        with monkeypatch.context() as patch:
+            patch.setattr(socket, "getaddrinfo", inner_name)
+            for asked in (
+                owner.post(f"/v1/sign-in/providers/{made}/check"),
+                world.client(checked=False).get(f"/sign-in/provider/{made}"),
+            ):
+                assert asked.status_code in (422, 503), f"{issuer}: {asked.text}"
+                assert "inner secret" not in asked.text
+    assert Inner.asked == []
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["authorization_endpoint", "token_endpoint", "jwks_uri", "userinfo_endpoint"]
+)
+@pytest.mark.parametrize("address", ["http://169.254.169.254/latest/meta-data/", "javascript:alert(1)"])
+def test_a_provider_that_names_an_inner_address_as_its_own_is_refused(
+    inner: int, endpoint: str, address: str
+) -> None:
+    issuer = f"http://127.0.0.1:{inner}"
+    usual = {
+        "issuer": issuer,
+        "authorization_endpoint": f"{issuer}/authorize",
+        "token_endpoint": f"{issuer}/token",
+        "jwks_uri": f"{issuer}/keys",
+        "userinfo_endpoint": f"{issuer}/me",
+    }
+    let_through = PrivateHosts([f"127.0.0.1:{inner}"])
+    Inner.document.update(usual)
+    assert ProviderClient(let_through).discover(issuer).jwks_uri == f"{issuer}/keys"
+    Inner.document[endpoint] = address
+    with pytest.raises(ForbiddenAddress):
+        ProviderClient(let_through).discover(issuer)
+    assert set(Inner.asked) == {"/.well-known/openid-configuration"}
 
 
 def test_nothing_else_asks_other_servers() -> None:
