@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from psycopg.sql import Composed
 
 from sluiceway.catalog.contracts import Pipeline, PipelineSpec
+from sluiceway.catalog.stored import read_spec
 from sluiceway.queries.contracts import Quality
 from sluiceway.queries.timeranges import DAY, Range
 from sluiceway.rules.masking import SETTING as PSEUDONYM_KEY
@@ -122,10 +123,11 @@ def find_slugs(connection: sa.Connection, workspace_id: int) -> list[str]:
 def find_specs(connection: sa.Connection, pipeline_id: int, version: int) -> list[PipelineSpec]:
     """The specs of every version up to `version`, oldest first."""
     rows = driver(connection).execute(
-        "SELECT spec FROM app.pipeline_versions WHERE pipeline_id = %s AND version <= %s ORDER BY version",
+        "SELECT spec, version FROM app.pipeline_versions WHERE pipeline_id = %s AND version <= %s"
+        " ORDER BY version",
         (pipeline_id, version),
     )
-    return [PipelineSpec.model_validate(row[0]) for row in rows]
+    return [read_spec(row[0], f"Version {row[1]} of pipeline {pipeline_id}") for row in rows]
 
 
 def find_extent(connection: sa.Connection, pipeline_id: int) -> Range | None:

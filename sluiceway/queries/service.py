@@ -21,6 +21,7 @@ from sluiceway.catalog.errors import PipelineNotFound
 from sluiceway.identity.contracts import DataAccess
 from sluiceway.infra.clock import Clock
 from sluiceway.infra.database import Database, Role
+from sluiceway.infra.database_errors import is_away
 from sluiceway.kit.errors import FieldError
 from sluiceway.queries import repository
 from sluiceway.queries.cache import AnswerCache
@@ -76,7 +77,9 @@ class QueryService:
             ) from None
         except psycopg.errors.NumericValueOutOfRange:
             raise InvalidQuery("The values are too large to be calculated with.") from None
-        except (psycopg.OperationalError, sa.exc.OperationalError) as error:
+        except (psycopg.Error, sa.exc.SQLAlchemyError) as error:
+            if not is_away(error):
+                raise
             raise DatabaseAway("The database does not answer just now.", retry_after_s=2) from error
         return replace(found, elapsed_ms=round((time.perf_counter() - started) * 1000, 2))
 

@@ -21,6 +21,7 @@ from sluiceway.identity import keys
 from sluiceway.infra.database import Database, Role
 from sluiceway.infra.keys import SecretKey
 from sluiceway.infra.settings import Settings
+from sluiceway.live.rows import Followed, RowFeed
 from sluiceway.live.service import LiveBroker
 from tests.support.loaded import Loader
 
@@ -113,6 +114,31 @@ def events(first: int, last: int) -> list[dict[str, Any]]:
 
 def stream(served: Served, path: str, headers: dict[str, str] | None = None) -> Any:
     return httpx.stream("GET", served.url + path, headers=headers or {}, timeout=10)
+
+
+def test_what_is_committed_once_the_answer_has_begun_is_told_however_late_the_stream_looks(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loader = Loader(served.services.database, PIPELINE)
+    loader.load(events(1, 2))
+    looked = asyncio.Event()
+    real = RowFeed.last_seq
+    asked: list[int] = []
+
+    async def slow(feed: RowFeed, followed: Followed) -> int:
+        if asked:  # the look after subscribing: it comes when everything is committed
+            await looked.wait()
+        asked.append(1)
+        return await real(feed, followed)
+
+    monkeypatch.setattr(RowFeed, "last_seq", slow)
+    with stream(served, "/v1/pipelines/ticks/stream", served.key("read")) as response:
+        found = Events(response)
+        next(found._lines)  # the answer has begun
+        loader.load(events(3, 4))
+        assert served.loop is not None
+        served.loop.call_soon_threadsafe(looked.set)
+        assert [found.next()[1] for _ in range(2)] == ["3", "4"]
 
 
 def test_rows_resume_from_the_last_id(served: Served) -> None:
