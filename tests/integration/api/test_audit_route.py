@@ -207,20 +207,11 @@ def test_only_admins_and_owners_see_it(filled) -> None:
     assert {filled.client().get(path).status_code for path in PATHS} == {401}
 
 
-@pytest.mark.parametrize(
-    "query",
-    [
-        "cursor=zzz",
-        "limit=0",
-        "since=yesterday",
-        "actor=",
-        "text=" + "x" * 301,
-        "text=%00",
-    ],
-)
-def test_what_cannot_be_searched(world, query: str) -> None:
-    answer = world.person().get(f"/v1/audit?{query}")
-    assert answer.status_code == 422, answer.text
+def test_what_cannot_be_searched(world) -> None:
+    admin = world.person()
+    for query in ("cursor=zzz", "limit=0", "since=yesterday", "actor=", "text=" + "x" * 301, "text=%00"):
+        answer = admin.get(f"/v1/audit?{query}")
+        assert answer.status_code == 422, f"{query}: {answer.text}"
 
 
 def test_a_format_that_is_none(world) -> None:
