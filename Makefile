@@ -62,7 +62,7 @@ check: lint types  ## Lint, formatting, types, import contracts and our own chec
 	@$(RUN) pytest -q tests/lint
 
 audit: $(STAMP)  ## Ask the public database for weaknesses of what is pinned (needs a net)
-	@$(BIN)/uv tool run --quiet pip-audit --requirement constraints.txt --no-deps --disable-pip --progress-spinner off
+	@$(BIN)/uv tool run --quiet pip-audit --strict --requirement constraints.txt --no-deps --disable-pip --progress-spinner off
 
 lint: $(STAMP)
 	@$(BIN)/ruff check $(LINTED)
