@@ -54,6 +54,12 @@ class Client:
     def post(self, path: str, body: Any = None) -> Any:
         return self._call("POST", path, json=body)
 
+    def put(self, path: str, body: Any) -> Any:
+        return self._call("PUT", path, json=body)
+
+    def patch(self, path: str, body: Any) -> Any:
+        return self._call("PATCH", path, json=body)
+
     def put_text(self, path: str, text: str) -> Any:
         return self._call(
             "PUT", path, content=text.encode(), headers={"Content-Type": "application/yaml", **self._headers}

@@ -215,6 +215,13 @@ def problem(found: Problem) -> None:
             "<a href='/sign-in' target='_self'>Sign in</a></div>"
         )
         return
+    if found.code == "confirmation_required":
+        st.html(
+            "<div class='sw-empty'><strong>Confirm that it is you</strong>"
+            "<span>This needs a fresh proof, ten minutes long. Come back here afterwards.</span>"
+            "<a href='/confirm' target='_blank'>Confirm</a></div>"
+        )
+        return
     if found.status == 403:
         nothing("You may not see this", found.detail or "Ask an owner of the workspace for permission.")
         return

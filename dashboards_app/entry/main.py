@@ -7,17 +7,22 @@ from typing import Any
 
 import streamlit as st
 
-from dashboards_app import ui
+from dashboards_app import parts, ui
 from dashboards_app.client import Problem, client
 from dashboards_app.pages import (
+    access_rules,
+    audit,
     dashboard,
     dashboards,
     dead_letters,
     health,
     keys,
+    members,
     pipeline,
     pipelines,
     quality,
+    settings,
+    usage,
 )
 
 ABOUT = "**Sluiceway**: from an event to a live, trusted number."
@@ -33,7 +38,21 @@ PAGES: dict[str, Any] = {
     "dead-letters": (dead_letters.show, "Dead letters"),
     "quality": (quality.show, "Quality"),
     "health": (health.show, "Health"),
+    "members": (members.show, "Members"),
+    "rules": (access_rules.show, "Access rules"),
     "keys": (keys.show, "API keys"),
+    "audit": (audit.show, "Audit log"),
+    "usage": (usage.show, "Usage"),
+    "settings": (settings.show, "Settings"),
+}
+# Links of administration: icon, and what somebody must be allowed for the page to be offered.
+ADMINISTRATION = {
+    "members": (":material/group:", "member:read"),
+    "rules": (":material/rule:", "rule:read"),
+    "keys": (":material/key:", "key:read"),
+    "audit": (":material/history:", "audit:read"),
+    "usage": (":material/data_usage:", "usage:read"),
+    "settings": (":material/settings:", "workspace:read"),
 }
 
 
@@ -68,8 +87,19 @@ def _navigation(pages: dict[str, Any]) -> None:
         st.page_link(pages["dead-letters"], icon=":material/mark_email_unread:")
         st.page_link(pages["quality"], icon=":material/verified_user:")
         st.page_link(pages["health"], icon=":material/monitor_heart:")
-        st.page_link(pages["keys"], icon=":material/key:")
+        _administration(pages)
     ui.mark_current(f"nav-board-{ui.chosen() or ''}")
+
+
+def _administration(pages: dict[str, Any]) -> None:
+    try:
+        may = parts.permissions()
+    except Problem:
+        return  # the page itself says what is wrong
+    st.html("<div class='sw-nav-part'>Administration</div>")
+    for name, (icon, permission) in ADMINISTRATION.items():
+        if permission in may:
+            st.page_link(pages[name], icon=icon)
 
 
 def _boards() -> list[tuple[str, str]]:
@@ -95,7 +125,9 @@ def _person() -> None:
     about = escape(who.get("email") or "")
     with st.container(key="person"):
         st.html(
-            f"<div class='sw-person'><div><strong>{name}</strong><span>{about}</span></div>"
+            "<div class='sw-person'>"
+            "<a class='sw-account' href='/account' target='_self' title='Your account'>"
+            f"<strong>{name}</strong><span>{about}</span></a>"
             "<a href='/sign-out' target='_self'>Sign out</a></div>"
         )
 

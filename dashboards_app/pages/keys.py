@@ -1,14 +1,22 @@
-"""API keys: list, make (the text is shown once), revoke."""
+"""API keys: list, make (the text is shown once), rotate, revoke; service accounts beside them."""
 
 from html import escape
 from typing import Any
 
 import streamlit as st
 
-from dashboards_app import ui
+from dashboards_app import parts, ui
 from dashboards_app.client import Problem, client
+from dashboards_app.pages import service_accounts
 
-SCOPES = {"ingest": "send events", "read": "read data", "manage": "change things"}
+SCOPES = {
+    "ingest": "send events",
+    "read": "read data",
+    "manage": "change things",
+    "provision": "provision people (SCIM)",
+}
+VIEWS = {"keys": "Keys", "accounts": "Service accounts"}
+OVERLAPS = {0: "at once", 3600: "an hour", 86400: "a day", 604800: "a week"}
 _TONES = {"active": "good", "expired": "warning", "revoked": "neutral"}
 
 
@@ -19,6 +27,9 @@ def show() -> None:
         if st.button("New key", icon=":material/add:", type="primary"):
             st.session_state.pop("new-key", None)
             _make()
+    if "service_account:manage" in parts.permissions() and parts.views(VIEWS) == "accounts":
+        service_accounts.show()
+        return
     found = client().items("/v1/keys", limit=200)
     if not found:
         ui.nothing("No keys yet", "Make one for each program, so that each can be revoked by itself.")
@@ -32,11 +43,17 @@ def _row(key: dict[str, Any]) -> None:
     with st.container(key=f"key-{key['id']}", border=True, horizontal=True, vertical_alignment="center"):
         state = ui.badge(key["state"], _TONES[key["state"]])
         rate = [f"{key['rate']:,g} events/s, burst {ui.count(key['burst'])}"] if key["rate"] else []
-        about = escape(" · ".join([", ".join(key["scopes"]), where, *rate, used]))
+        ends = [f"until {ui.clock(key['expires_at'])}"] if key["expires_at"] else []
+        before = [f"the secret before works until {ui.clock(key['previous_until'])}"]
+        old = before if key["previous_until"] else []
+        about = escape(" · ".join([", ".join(key["scopes"]), where, *rate, used, *ends, *old]))
         st.html(
             f"<div class='sw-key'><strong>{escape(key['name'])}</strong> {state}"
             f"<span><code>slw_{escape(key['id'])}_…</code> {about}</span></div>"
         )
+        if key["state"] == "active" and st.button("Rotate", key=f"rotate-{key['id']}", type="tertiary"):
+            st.session_state.pop("rotated-key", None)
+            _rotate(key)
         if key["state"] == "active" and st.button("Revoke", key=f"revoke-{key['id']}", type="tertiary"):
             _revoke(key)
 
@@ -55,14 +72,36 @@ def _revoke(key: dict[str, Any]) -> None:
             st.rerun()
 
 
+@st.dialog("Rotate key")
+def _rotate(key: dict[str, Any]) -> None:
+    if text := st.session_state.get("rotated-key"):
+        shown_once(text, "rotated-key")
+        return
+    st.write(f"**{ui.plain(key['name'])}** gets a new secret. The one until now goes on for:")
+    overlap = st.segmented_control("Overlap", list(OVERLAPS), format_func=OVERLAPS.__getitem__, default=86400)
+    if st.button("Rotate", type="primary"):
+        try:
+            made = client().post(f"/v1/keys/{key['id']}/rotation", {"overlap_s": overlap or 0})
+        except Problem as found:
+            ui.problem(found)
+        else:
+            st.session_state["rotated-key"] = made["key"]
+            st.rerun(scope="fragment")
+
+
+def shown_once(text: str, kept: str) -> None:
+    """A secret that cannot be had again; `kept`: where in the session it waits for being copied."""
+    st.write("Copy it now: it is not kept and cannot be shown again.")
+    st.code(text, language=None, wrap_lines=True)
+    if st.button("Done", type="primary"):
+        st.session_state.pop(kept, None)
+        st.rerun()
+
+
 @st.dialog("New API key")
 def _make() -> None:
     if text := st.session_state.get("new-key"):
-        st.write("Copy it now: it is not kept and cannot be shown again.")
-        st.code(text, language=None, wrap_lines=True)
-        if st.button("Done", type="primary"):
-            st.session_state.pop("new-key", None)
-            st.rerun()
+        shown_once(text, "new-key")
         return
     slugs = [p["slug"] for p in client().items("/v1/pipelines", limit=200)]
     with st.form("key", border=False):

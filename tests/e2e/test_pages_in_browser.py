@@ -30,7 +30,7 @@ def test_signing_in_leads_to_the_page_asked_for_and_out_again(
     page.locator("input[name=password]").press("Enter")
     expect(page.locator("h1")).to_have_text("Platform health")
     expect(page.locator(".sw-person")).to_contain_text("Ada Lovelace")
-    page.locator(".sw-person a").click()
+    page.locator(".sw-person").get_by_text("Sign out").click()
     page.wait_for_url("**/sign-out*")
     page.locator("form button").first.click()
     page.wait_for_url("**/sign-in*")

@@ -1,0 +1,109 @@
+"""The audit log: who did what, when and from where; searched, checked and taken away as a file."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from html import escape
+from typing import Any
+from urllib.parse import urlencode
+
+import streamlit as st
+
+from dashboards_app import ui
+from dashboards_app.client import client
+
+PAGE = 50
+_RANGES = {"day": ("24 hours", 1), "week": ("7 days", 7), "month": ("30 days", 30), "all": ("All", 0)}
+_REFUSED = ("refused", "throttled", "failed", "locked")
+_LOST = ("deleted", "removed", "revoked", "ended", "erased")
+
+
+def show() -> None:
+    """Newest first, with what changed; conditions above, the check of the chain and the file beside."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        ui.heading(
+            "Audit log", "Who did what, when and from where. Entries are chained: none can be changed."
+        )
+        if st.button("Check the chain", icon=":material/verified:"):
+            _verify()
+    wanted = _conditions()
+    found = client().get("/v1/audit", limit=PAGE, cursor=_cursor(wanted), **wanted)
+    if not found["items"]:
+        ui.nothing("Nothing found", "No entry fits all of these conditions.")
+        return
+    for item in found["items"]:
+        _entry(item)
+    with st.container(horizontal=True):
+        if found.get("next_cursor") and st.button("Older", icon=":material/expand_more:"):
+            st.session_state["audit-cursor"] = (_key(wanted), found["next_cursor"])
+            st.rerun()
+        for kind in ("csv", "ndjson"):
+            address = f"/v1/audit/export?{urlencode({'format': kind, **wanted})}"
+            st.html(f"<a class='sw-file' href='{escape(address)}' download>Take as {kind.upper()}</a>")
+
+
+def _conditions() -> dict[str, str]:
+    """What is looked for, as the API takes it; what is empty is left out."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        text = st.text_input("Text", placeholder="anything it says", width=210)
+        actor = st.text_input("Who", placeholder="name, address or id", width=190)
+        actions = [None, *client().items("/v1/audit/actions")]
+        action = st.selectbox("What", actions, format_func=lambda a: a or "Anything", width=230)
+        span = st.segmented_control(
+            "When", list(_RANGES), format_func=lambda name: _RANGES[name][0], default="week"
+        )
+    days = _RANGES[span or "all"][1]
+    # To the hour, so that the conditions stay the same while one goes through the pages.
+    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    since = (hour - timedelta(days=days)).isoformat() if days else None
+    wanted = {"text": text.strip(), "actor": actor.strip(), "action": action, "since": since}
+    return {name: str(value) for name, value in wanted.items() if value}
+
+
+def _key(wanted: dict[str, str]) -> str:
+    return json.dumps(wanted, sort_keys=True)
+
+
+def _cursor(wanted: dict[str, str]) -> str | None:
+    """Where this search goes on; another one begins at the newest."""
+    kept = st.session_state.get("audit-cursor")
+    return kept[1] if kept and kept[0] == _key(wanted) else None
+
+
+def _entry(item: dict[str, Any]) -> None:
+    verb = item["action"].rpartition(".")[2]
+    tone = "critical" if verb in _REFUSED else "warning" if verb in _LOST else "neutral"
+    actor = item["actor"]
+    who = (
+        "somebody whose account is gone" if item["erased"] else actor["name"] or actor["id"] or actor["kind"]
+    )
+    where = " · ".join(filter(None, [who, actor["address"]]))
+    target = " ".join(filter(None, [item["target"], item["target_id"]]))
+    summary = (
+        f"<div class='sw-audit'><time>{ui.clock(item['at'])}</time>{ui.badge(item['action'], tone)}"
+        f"<span>{escape(where)}</span><em>{escape(target)}</em></div>"
+    )
+    details = {name: item[name] for name in ("before", "after", "detail") if item[name] not in (None, {})}
+    with st.container(key=f"letter-audit-{item['seq']}", border=True):
+        st.html(summary)
+        if details:
+            with st.expander("What changed" if "after" in details or "before" in details else "More"):
+                st.json(details, expanded=True)
+                st.caption(
+                    f"Entry {item['seq']:,} · {item['hash'][:16]}… · request {item['request_id'] or '–'}"
+                )
+
+
+@st.dialog("The chain of entries")
+def _verify() -> None:
+    with st.spinner("Computing every hash again …"):
+        found = client().get("/v1/audit/verification")
+    if found["intact"]:
+        st.html(ui.badge("Intact", "good") + f"<p>{found['entries']:,} entries are as they were written.</p>")
+    else:
+        broken = found["broken"]
+        st.html(
+            ui.badge("Broken", "critical")
+            + f"<p>Entry {broken['seq']:,} is not as it was written: {escape(broken['what'])}</p>"
+        )
+    st.caption("Note this elsewhere: nobody can then rewrite what was before it unseen.")
+    st.code(found["head"]["head"], language=None, wrap_lines=True)

@@ -1,0 +1,174 @@
+"""Administration in a real browser: people, roles, rules, keys, the audit log, usage, settings."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
+
+from sluiceway.identity import service
+from sluiceway.infra.database import Role
+from tests.support.browser import sign_in
+from tests.support.platform import RunningPlatform
+
+pytestmark = pytest.mark.browser
+
+PAGES = {
+    "members": "Members",
+    "rules": "Access rules",
+    "keys": "API keys",
+    "audit": "Audit log",
+    "usage": "Usage",
+    "settings": "Settings",
+}
+RULE = """\
+kind: Rule
+name: laguardia
+pipeline: nyc-flights
+roles: [no-such-holder]
+rows: origin = 'LGA'
+"""
+
+
+@pytest.fixture
+def tab(open_context: Callable[..., BrowserContext], platform: RunningPlatform) -> Iterator[Page]:
+    """A page that must not show a traceback, nor a problem that the test did not look at."""
+    found = open_context().new_page()
+    yield found
+    expect(found.locator('[data-testid="stException"]')).to_have_count(0)
+
+
+def go(page: Page, platform: RunningPlatform, name: str, view: str = "") -> None:
+    page.goto(f"{platform.url}/{name}" + (f"?view={view}" if view else ""))
+    expect(page.locator(".sw-heading h1")).to_have_text(PAGES[name], timeout=60_000)
+
+
+def dialog(page: Page) -> Locator:
+    return page.locator('[role="dialog"]')
+
+
+@pytest.mark.parametrize(("width", "height", "scheme"), [(390, 844, "dark"), (1440, 900, "light")])
+def test_every_page_fits_the_window(
+    open_context: Callable[..., BrowserContext],
+    platform: RunningPlatform,
+    width: int,
+    height: int,
+    scheme: str,
+) -> None:
+    page = open_context(viewport={"width": width, "height": height}, color_scheme=scheme).new_page()
+    for name in PAGES:
+        go(page, platform, name)
+        expect(page.locator('[data-testid="stException"], .sw-problem')).to_have_count(0)
+        wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert wide <= 0, f"{name} is {wide} px wider than {width}"
+
+
+def test_somebody_is_invited_and_the_invitation_taken_back(tab: Page, platform: RunningPlatform) -> None:
+    go(tab, platform, "members")
+    expect(tab.locator(".sw-key").first).to_contain_text(platform.email)
+    tab.get_by_role("button", name="Invite").click()
+    dialog(tab).get_by_label("E-mail address").fill("grace@example.com")
+    dialog(tab).get_by_role("button", name="Invite").click()
+    expect(dialog(tab).locator("code")).to_contain_text("/invitation/")
+    dialog(tab).get_by_role("button", name="Done").click()
+    go(tab, platform, "members", "invitations")
+    row = tab.locator("[class*='st-key-key-invitation-']", has_text="grace@example.com")
+    expect(row).to_contain_text("Waiting")
+    row.get_by_role("button", name="Take back").click()
+    dialog(tab).get_by_role("button", name="Take back").click()
+    expect(row).to_contain_text("Taken back")
+
+
+def test_a_role_and_a_team_are_made_and_given(tab: Page, platform: RunningPlatform) -> None:
+    with platform.database.transaction(Role.APP, workspace_id=1) as conn:
+        service.create_user(conn, "linus@example.com", "Linus", "violet otter climbs quietly", "viewer", 1)
+    go(tab, platform, "members", "roles")
+    expect(tab.get_by_text("No roles of your own yet")).to_be_visible()
+    tab.get_by_role("button", name="New role").click()
+    dialog(tab).get_by_role("textbox", name="Name").fill("Support")
+    dialog(tab).locator("input[role=combobox]").fill("dead_letter:read")
+    dialog(tab).locator("input[role=combobox]").press("Enter")
+    dialog(tab).locator("input[role=combobox]").press("Escape")
+    dialog(tab).get_by_role("button", name="Save").click()
+    expect(tab.locator(".st-key-key-role-support")).to_contain_text("1 permissions")
+    go(tab, platform, "members", "teams")
+    tab.get_by_role("button", name="New team").click()
+    dialog(tab).get_by_role("textbox", name="Name").fill("EMEA")
+    dialog(tab).get_by_role("textbox", name="Attributes it gives").fill("region: emea, uk")
+    dialog(tab).get_by_role("button", name="Save").click()
+    expect(tab.locator(".st-key-key-team-emea")).to_contain_text("region = emea, uk")
+    go(tab, platform, "members")
+    row = tab.locator("[class*='st-key-key-member-']", has_text="linus@example.com")
+    row.get_by_role("button", name="Change").click()
+    dialog(tab).get_by_role("textbox", name="Attributes").fill("desk: 7")
+    dialog(tab).get_by_role("button", name="Save").click()
+    expect(row).to_contain_text("desk = 7")
+
+
+def test_a_key_is_made_and_rotated(tab: Page, platform: RunningPlatform) -> None:
+    go(tab, platform, "keys")
+    tab.get_by_role("button", name="New key").click()
+    dialog(tab).get_by_role("textbox", name="Name").fill("thermometer")
+    dialog(tab).get_by_role("button", name="Make key").click()
+    first = dialog(tab).locator("code").inner_text()
+    dialog(tab).get_by_role("button", name="Done").click()
+    row = tab.locator("[class*='st-key-key-']", has_text="thermometer")
+    row.get_by_role("button", name="Rotate").click()
+    dialog(tab).get_by_role("button", name="Rotate").click()
+    expect(dialog(tab).locator("code")).to_contain_text("slw_")
+    assert dialog(tab).locator("code").inner_text() != first
+    dialog(tab).get_by_role("button", name="Done").click()
+    expect(row).to_contain_text("the secret before works until")
+
+
+def test_a_rule_is_applied_and_deleted(tab: Page, platform: RunningPlatform) -> None:
+    go(tab, platform, "rules")
+    expect(tab.get_by_text("No rules yet")).to_be_visible()
+    tab.get_by_role("button", name="New rule").click()
+    dialog(tab).get_by_role("textbox", name="YAML").fill(RULE)
+    dialog(tab).get_by_role("textbox", name="YAML").press("Control+Enter")
+    dialog(tab).get_by_role("button", name="Apply").click()
+    row = tab.locator(".st-key-key-rule-laguardia")
+    expect(row).to_contain_text("origin = 'LGA'")
+    row.get_by_role("button", name="Delete").click()
+    dialog(tab).get_by_role("button", name="Delete").click()
+    expect(tab.get_by_text("No rules yet")).to_be_visible()
+
+
+def test_limits_are_set_and_what_was_done_is_in_the_audit_log(tab: Page, platform: RunningPlatform) -> None:
+    go(tab, platform, "usage")
+    expect(tab.locator(".sw-usage section")).to_have_count(4)
+    tab.get_by_role("button", name="Limits").click()
+    dialog(tab).get_by_label("Seats: soft").fill("400")
+    dialog(tab).get_by_role("button", name="Save").click()
+    expect(dialog(tab)).to_have_count(0)
+    go(tab, platform, "audit")
+    expect(tab.locator(".sw-audit").filter(has_text="quota.").first).to_contain_text(platform.email)
+    tab.get_by_role("button", name="Check the chain").click()
+    expect(dialog(tab)).to_contain_text("Intact")
+
+
+def test_settings_show_what_may_be_changed(tab: Page, platform: RunningPlatform) -> None:
+    go(tab, platform, "settings")
+    expect(tab.get_by_role("textbox", name="Name")).to_have_value("Main")
+    go(tab, platform, "settings", "sign-in")
+    expect(tab.get_by_text("No identity providers yet")).to_be_visible()
+    go(tab, platform, "settings", "organization")
+    expect(tab.locator(".sw-table").first).to_contain_text("main")
+
+
+def test_a_viewer_is_offered_what_they_may_see(browser: Browser, platform: RunningPlatform) -> None:
+    password = "violet otter climbs quietly"
+    with platform.database.transaction(Role.APP, workspace_id=1) as conn:
+        service.create_user(conn, "vera@example.com", "Vera", password, "viewer", 1)
+    context = browser.new_context()
+    try:
+        page = context.new_page()
+        sign_in(page, platform.url, "vera@example.com", password)
+        links = page.locator(".st-key-nav a")
+        expect(links.filter(has_text="Settings")).to_have_count(1, timeout=60_000)
+        for name in ("Members", "Access rules", "API keys", "Audit log", "Usage"):
+            expect(links.filter(has_text=name)).to_have_count(0)
+        page.goto(f"{platform.url}/audit")
+        expect(page.get_by_text("You may not see this")).to_be_visible()
+    finally:
+        context.close()
