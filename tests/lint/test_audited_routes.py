@@ -1,4 +1,4 @@
-"""Every route that writes reaches the audit log: found by following what its function can call."""
+"""Routes and commands that write reach the audit log: found by following what their functions can call."""
 
 import inspect
 from collections.abc import Iterator
@@ -6,6 +6,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any, cast
 
 import pytest
+import typer
 from fastapi.routing import APIRoute
 
 from api.app import create_app
@@ -16,6 +17,7 @@ from sluiceway.identity.permissions import Permission
 from sluiceway.infra.database import Database
 from sluiceway.infra.keys import SecretKey
 from sluiceway.infra.settings import load_settings
+from sluiceway.runtime import cli
 
 WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 KEY = SecretKey(b"a key for tests only, long enough to pass")
@@ -48,6 +50,19 @@ THE_SAME_FOR_EVERYONE = frozenset(
         "list_resource_types", "get_resource_type",
     }
 )  # fmt: skip
+
+READING_COMMANDS = frozenset(
+    {
+        "audit head", "db-url", "doctor", "healthy", "identity-provider check", "role permissions",
+        "rule show", "rule versions", "schema", "secrets status", "usage", "verify",
+    }
+)  # fmt: skip
+"""They print, as all commands called `list` do: whoever runs them can read the database itself."""
+OTHER_COMMANDS = {
+    "apply": "each kind of file has its own way, which records (test_audit_command)",
+    "rule apply": "the same",
+    "up": "starts processes", "process": "starts one", "dbt": "starts dbt", "psql": "starts psql",
+}  # fmt: skip
 
 
 def reaches_the_log(function: FunctionType) -> bool:
@@ -142,6 +157,29 @@ def permissions_of(dependant: Any) -> Iterator[Permission]:
 
 def test_the_exceptions_are_routes(routes: list[APIRoute]) -> None:
     assert READING.keys() <= {route.name for route in routes}
+
+
+def commands(app: typer.Typer, prefix: str = "") -> Iterator[tuple[str, FunctionType]]:
+    for command in app.registered_commands:
+        function = cast(FunctionType, command.callback)
+        yield f"{prefix}{command.name or function.__name__}", function
+    for group in app.registered_groups:
+        assert group.typer_instance is not None
+        yield from commands(group.typer_instance, f"{prefix}{group.name} ")
+
+
+def test_every_command_that_changes_something_reaches_the_log() -> None:
+    known = dict(commands(cli.app))
+    assert READING_COMMANDS | OTHER_COMMANDS.keys() <= known.keys()
+    silent = [
+        name
+        for name, function in known.items()
+        if not name.endswith(" list")
+        and name not in READING_COMMANDS
+        and name not in OTHER_COMMANDS
+        and not reaches_the_log(function)
+    ]
+    assert silent == [], "these change something and do not say so (runtime.auditing.note_command)"
 
 
 def test_a_route_that_says_nothing_is_found() -> None:
