@@ -7,9 +7,12 @@ from uuid import UUID
 
 import typer
 
-from sluiceway.runtime.commands.workspace import WorkspaceOption, in_workspace
+from sluiceway.runtime.commands.workspace import WorkspaceOption, in_workspace, on_database
 
 if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+    from sluiceway.infra.database import Database
     from sluiceway.queries.contracts import Filter
 
 app = typer.Typer(help="Make, list and revoke links to dashboards.", no_args_is_help=True)
@@ -37,13 +40,20 @@ def create(
     """Make a link and print its address, and nothing else. It cannot be shown again."""
     from sluiceway.audit.actions import Action
     from sluiceway.dashboards.links import create_link
+    from sluiceway.infra.database import Role
     from sluiceway.infra.settings import load_settings
     from sluiceway.queries.contracts import TimeRange
     from sluiceway.runtime.auditing import note_command
 
     password = sys.stdin.readline().rstrip("\n") if password_stdin else None
     expires = None if days is None else datetime.now(UTC) + timedelta(days=days)
-    with in_workspace(workspace) as (connection, room):
+    wanted = [_filter(text) for text in filters or []]
+    with (
+        on_database(workspace) as (database, room),
+        database.transaction(Role.APP, workspace_id=room) as connection,
+    ):
+        if wanted:
+            _check_filters(database, connection, room, dashboard, wanted)
         token, made = create_link(
             connection,
             room,
@@ -52,7 +62,7 @@ def create(
             made_by="cli",
             expires_at=expires,
             password=password,
-            filters=[_filter(text) for text in filters or []],
+            filters=wanted,
             time=None if last is None else TimeRange(last=last),
         )
         note_command(
@@ -104,6 +114,24 @@ def revoke(
             detail={"link": str(link_id), "name": found.name},
         )  # fmt: skip
     typer.echo(f"{link_id} is revoked.")
+
+
+def _check_filters(
+    database: "Database", connection: "sa.Connection", room: int, dashboard: str, filters: "list[Filter]"
+) -> None:
+    """Raises `InvalidLink` for a filter that some widget's query cannot take."""
+    from sluiceway.dashboards.errors import InvalidLink
+    from sluiceway.dashboards.link_queries import misfits
+    from sluiceway.dashboards.links import link_eyes
+    from sluiceway.dashboards.service import get_dashboard
+    from sluiceway.infra.clock import SystemClock
+    from sluiceway.queries.service import QueryService
+
+    queries = QueryService(database, SystemClock())
+    board = get_dashboard(connection, room, dashboard)
+    errors = misfits(board, filters, lambda query: queries.check(link_eyes(room), query))
+    if errors:
+        raise InvalidLink("; ".join(f"{e.field} {e.message}" for e in errors), errors=errors)
 
 
 def _filter(text: str) -> "Filter":

@@ -229,14 +229,13 @@ def test_who_may_make_see_and_revoke_links(world: Any, board: Any) -> None:
     assert other.post("/v1/dashboards/board/links", json={"name": "w"}).status_code == 404
 
 
-@pytest.mark.parametrize(
-    "token", ["", "x", "sll_", "sll_" + "A" * 43, "slw_" + "A" * 43, "sll_" + "é" * 43, "sll_" + "A" * 100]
-)
-def test_tokens_that_are_none(world: Any, token: str) -> None:
-    answer = world.client().post("/v1/link-sessions", json={"token": token})
-    assert answer.status_code in (404, 422), answer.text
-    page = world.client().get(f"/link/{token or '-'}")
-    assert page.status_code == 404 and "This link does not work" in page.text
+def test_tokens_that_are_none(world: Any) -> None:
+    client, token = world.client(), "A" * 43
+    for text in ("", "x", "sll_", f"sll_{token}", f"slw_{token}", "sll_" + "é" * 43, f"sll_{token}{token}"):
+        answer = client.post("/v1/link-sessions", json={"token": text})
+        assert answer.status_code in (404, 422), answer.text
+        page = client.get(f"/link/{text or '-'}")
+        assert page.status_code == 404 and "This link does not work" in page.text
 
 
 def test_the_page_asks_for_the_password_and_then_holds_the_access(
@@ -265,6 +264,8 @@ def test_openings_and_wrong_passwords_are_in_the_audit_log(world: Any, board: An
     link = made(board, password="open sesame")
     world.client().post("/v1/link-sessions", json={"token": link["token"], "password": "nonsense"})
     opened(world, link["token"], "open sesame")
-    rows = world.execute("SELECT action, content FROM app.audit_entries WHERE action LIKE 'link.%' ORDER BY seq").all()
+    rows = world.execute(
+        "SELECT action, content FROM app.audit_entries WHERE action LIKE 'link.%' ORDER BY seq"
+    ).all()
     assert [row.action for row in rows] == ["link.created", "link.refused", "link.opened"]
     assert not any(word in row.content for row in rows for word in ("sesame", "nonsense", link["token"]))

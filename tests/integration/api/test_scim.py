@@ -207,12 +207,12 @@ BAD: list[tuple[str, str, Any]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("method", "path", "body"), BAD)
-def test_what_cannot_be_is_said_in_scims_words(provider: Any, method: str, path: str, body: Any) -> None:
-    answer = provider.request(method, f"{BASE}{path}", json=body)
-    assert answer.status_code == 400, answer.text
-    assert answer.json()["schemas"] == [ERROR] and answer.json()["scimType"]
-    assert answer.headers["content-type"] == "application/scim+json"
+def test_what_cannot_be_is_said_in_scims_words(provider: Any) -> None:
+    for method, path, body in BAD:
+        answer = provider.request(method, f"{BASE}{path}", json=body)
+        assert answer.status_code == 400, f"{body}: {answer.text}"
+        assert answer.json()["schemas"] == [ERROR] and answer.json()["scimType"], answer.text
+        assert answer.headers["content-type"] == "application/scim+json"
 
 
 def test_only_a_key_for_it_may(world: Any) -> None:
