@@ -80,6 +80,18 @@ def person_id(who: Caller) -> UUID:
 Person = Annotated[Caller, Depends(person)]
 
 
+def whole_person(who: Person) -> Caller:
+    """The same, with the second factor if their workspace asks for one: for what a thief must not do.
+
+    Raises `SecondFactorMissing` (403), too.
+    """
+    who.check_second_factor()
+    return who
+
+
+WholePerson = Annotated[Caller, Depends(whole_person)]
+
+
 @contextmanager
 def catalog(services: ApiServices, caller: Caller) -> Iterator[sa.Connection]:
     """One transaction as the role APP in the caller's workspace; committed when the block ends well."""

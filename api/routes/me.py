@@ -6,7 +6,7 @@ from fastapi import APIRouter, Path, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.auditing import note
-from api.deps import Person, Services, catalog, person_id
+from api.deps import Person, Services, WholePerson, catalog, person_id
 from api.errors import problem_responses
 from api.moving import move
 from api.preferring import prefer
@@ -15,7 +15,6 @@ from api.routes.session import Me, describe
 from api.security import forget_people
 from sluiceway.audit.actions import Action
 from sluiceway.identity import members, preferences, service
-from sluiceway.infra.database import Role
 from sluiceway.kit.errors import NotFound
 
 router = APIRouter(prefix="/v1", tags=["me"])
@@ -57,7 +56,9 @@ class Place(BaseModel):
 
 
 @router.patch("/me", summary="Change one's own name")
-def change_me(request: Request, services: Services, caller: Person, body: Name, response: Response) -> Me:
+def change_me(
+    request: Request, services: Services, caller: WholePerson, body: Name, response: Response
+) -> Me:
     """The name that others see, in every workspace."""
     with catalog(services, caller) as conn:
         service.set_name(conn, person_id(caller), body.name)
@@ -101,15 +102,16 @@ def move_session(request: Request, services: Services, caller: Person, body: Pla
     responses=problem_responses((409,)),
 )
 def leave_workspace(
-    request: Request, services: Services, caller: Person, workspace_id: WorkspaceId
+    request: Request, services: Services, caller: WholePerson, workspace_id: WorkspaceId
 ) -> Response:
-    """What was the caller's there is its longest-standing owner's. The last owner hands over first."""
+    """The one that the session is in. What was the caller's there is its longest-standing owner's.
+
+    The last owner hands over first.
+    """
+    if workspace_id != caller.workspace_id:
+        raise NotFound("There is no such workspace where you are; go there first.")
     user = person_id(caller)
-    with services.database.transaction(Role.APP, user_id=str(user)) as conn:
-        rooms = {room.workspace_id for room in service.memberships(conn, user)}
-    if workspace_id not in rooms:
-        raise NotFound("There is no such workspace.")
-    with services.database.transaction(Role.APP, workspace_id=workspace_id, user_id=str(user)) as conn:
+    with catalog(services, caller) as conn:
         left = members.remove_member(
             conn, workspace_id, user, giver=None, now=services.clock.now(), successor_id=None,
             handovers=handovers("hand_over"),

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.auditing import note
 from api.confirming import Confirmed
-from api.deps import Person, Services, catalog
+from api.deps import Services, WholePerson, catalog
 from api.errors import problem_responses
 from api.routes.members import handovers
 from api.security import cookie_name, forget_people, forget_sessions
@@ -41,7 +41,7 @@ class Deletion(BaseModel):
 
 
 @router.get("/export", summary="Everything kept about the person who asks")
-def export_me(request: Request, services: Services, caller: Person, response: Response) -> PersonalData:
+def export_me(request: Request, services: Services, caller: WholePerson, response: Response) -> PersonalData:
     """The person's account, memberships, sessions, factors, preferences and what the audit log has of them,
     in every workspace."""
     assert caller.user_id is not None
@@ -56,7 +56,7 @@ def export_me(request: Request, services: Services, caller: Person, response: Re
 @router.post(
     "/deletion", status_code=204, summary="Delete one's own account", responses=problem_responses((409,))
 )
-def delete_me(services: Services, caller: Confirmed, body: Deletion) -> Response:
+def delete_me(services: Services, caller: Confirmed, _whole: WholePerson, body: Deletion) -> Response:
     """For good, in every workspace. What the person made stays with the workspace's longest owner.
 
     The person has confirmed lately who they are (403 `confirmation_required`). The audit log keeps what was

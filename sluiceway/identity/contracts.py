@@ -241,15 +241,19 @@ class Caller:
         """Raise `MissingScope` (a key) or `NotPermitted` (a person) unless this is allowed."""
         if self.may(permission):
             return
-        if self.second_factor_missing:
-            raise SecondFactorMissing("Set up an authenticator app or a passkey first, on /account.")
+        self.check_second_factor()
         if self.key is not None:
             held = ", ".join(sorted(self.key.scopes)) or "none"
             raise MissingScope(f"This needs the permission {permission}; the key's scopes are: {held}.")
         raise NotPermitted(f"This needs the permission {permission}; your role here is {self.role}.")
 
+    def check_second_factor(self) -> None:
+        """Raise `SecondFactorMissing` if the workspace asks for one that this session has not shown."""
+        if self.second_factor_missing:
+            raise SecondFactorMissing("Set up an authenticator app or a passkey first, on /account.")
+
     def check_gives(self, permissions: Iterable[Permission]) -> None:
-        """Raise `NotPermitted` unless all of `permissions` are held: nobody gives a right they do not have."""
+        """Raise `NotPermitted` unless all of `permissions` are held: nobody gives a right they lack."""
         missing = sorted(set(permissions) - self.permissions)
         if missing:
             raise NotPermitted(f"Only who holds a right may give it; you lack: {', '.join(missing)}.")

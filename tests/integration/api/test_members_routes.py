@@ -222,6 +222,19 @@ def test_who_leaves_by_themselves(world) -> None:
     assert _actions(world)[-2:].count(Action.MEMBER_LEFT) == 1
 
 
+def test_a_password_alone_does_not_leave_where_a_second_factor_is_asked_for(world) -> None:
+    analyst = world.person("analyst")
+    world.execute("INSERT INTO app.sign_in_policies (workspace_id, second_factor_for) VALUES (1, '{*}')")
+    world.services.extra.pop("sessions", None)
+    for answer in (
+        analyst.delete("/v1/me/workspaces/1"),
+        analyst.patch("/v1/me", json={"name": "X"}),
+        analyst.get("/v1/me/export"),
+        analyst.post("/v1/me/deletion", json={"email": "analyst1@example.com"}),
+    ):
+        assert (answer.status_code, answer.json()["code"]) == (403, "second_factor_missing"), answer.text
+
+
 def test_a_service_refuses_what_the_routes_refuse(world) -> None:
     """The rule stands in the slice: whoever calls it as somebody is held to what they hold."""
     from sluiceway.identity.contracts import Caller
