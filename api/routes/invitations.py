@@ -78,7 +78,7 @@ class Acceptance(BaseModel):
 
     model_config = ConfigDict(
         extra="forbid",
-        json_schema_extra={"example": {"token": "…", "name": "Ada", "password": "correct horse battery"}},
+        json_schema_extra={"example": {"token": "…", "name": "Ada", "password": "a long phrase of your own"}},
     )
 
     token: str = Field(min_length=1, max_length=200)

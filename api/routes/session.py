@@ -23,7 +23,7 @@ class Credentials(BaseModel):
 
     model_config = ConfigDict(
         extra="forbid",
-        json_schema_extra={"example": {"email": "ada@example.com", "password": "correct horse battery"}},
+        json_schema_extra={"example": {"email": "ada@example.com", "password": "a long phrase of your own"}},
     )
 
     email: str = Field(min_length=1, max_length=300)

@@ -126,7 +126,10 @@ def _clean(value: Any, name: str = "") -> Any:
     if isinstance(value, float):
         return value if isfinite(value) else str(value)
     if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat() if value.tzinfo else value.isoformat()
+        try:
+            return value.astimezone(UTC).isoformat() if value.tzinfo else value.isoformat()
+        except OverflowError:  # the first or the last day there is, in a time zone of its own
+            return value.isoformat()
     if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, Mapping):
