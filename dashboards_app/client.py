@@ -16,7 +16,7 @@ COOKIES = ("__Host-sluiceway_session", "sluiceway_session")
 TIMEOUT_S = 60.0  # the first retry of a dead letter waits until the quality engine is imported
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)  # not frozen: context managers that it passes through set its traceback
 class Problem(Exception):
     """An error answer (problem details) or a server out of reach (status 0), in words for people."""
 
@@ -39,14 +39,16 @@ def _connection(api_url: str) -> httpx.Client:
 class Client:
     """The API for one visitor. Every method raises `Problem`."""
 
-    def __init__(self, api_url: str, session: Mapping[str, str], address: str = "") -> None:
-        """`session`: the visitor's session cookie by its name; `address`: theirs, for limits and audit."""
+    def __init__(self, api_url: str, session: Mapping[str, str], address: str = "", agent: str = "") -> None:
+        """`session`: the visitor's cookie by its name; `address`, `agent` (browser): told to the API."""
         self._http = _connection(api_url)
         self._headers = {"X-Sluiceway-Request": "1"}
         if session:
             self._headers["Cookie"] = "; ".join(f"{name}={value}" for name, value in session.items())
         if address:
             self._headers["X-Forwarded-For"] = address
+        if agent.isascii() and agent.isprintable() and agent:
+            self._headers["User-Agent"] = agent
 
     def get(self, path: str, **parameters: Any) -> Any:
         return self._call("GET", path, params={k: v for k, v in parameters.items() if v is not None})
@@ -118,7 +120,8 @@ def client() -> Client:
     """The API for whoever is looking at this page."""
     cookies = st.context.cookies
     session = {name: cookies[name] for name in COOKIES if name in cookies}
-    return Client(st.secrets["sluiceway"]["api_url"], session, visitor().get("address") or "")
+    agent = st.context.headers.get("user-agent") or ""
+    return Client(st.secrets["sluiceway"]["api_url"], session, visitor().get("address") or "", agent)
 
 
 def visitor() -> dict[str, Any]:
