@@ -27,15 +27,20 @@ WINDOW = timedelta(minutes=10)
 
 def confirmed(request: Request, services: Services, who: Person) -> Caller:
     """A person who has proved who they are within `WINDOW`. Raises `ConfirmationRequired` (403)."""
+    check_confirmed(request, services, who)
+    return who
+
+
+Confirmed = Annotated[Caller, Depends(confirmed)]
+
+
+def check_confirmed(request: Request, services: ApiServices, who: Caller) -> None:
+    """The same where only the route knows whether it is asked for. Raises `ConfirmationRequired`."""
     if not is_confirmed(request, services, who):
         raise ConfirmationRequired(
             "Confirm first that it is you: POST /v1/session/confirmation, or the page /confirm.",
             extra={"confirm_at": "/confirm"},
         )
-    return who
-
-
-Confirmed = Annotated[Caller, Depends(confirmed)]
 
 
 def is_confirmed(request: Request, services: ApiServices, who: Caller) -> bool:

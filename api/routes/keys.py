@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Path, Request, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from api.auditing import note, note_read
+from api.confirming import check_confirmed
 from api.deps import Services, catalog, require
 from api.errors import problem_responses
 from api.idempotency import IdempotentRoute
@@ -205,6 +206,7 @@ def rotate_key(
     The key keeps its id, scopes, limits and end. 409 while the secret before an earlier rotation still works.
     """
     now = services.clock.now()
+    _check_others(request, services, caller, key_id)
     with catalog(services, caller) as conn:
         _check_gives(conn, caller, key_id)
         text, info = key_rotation.rotate_key(
@@ -254,6 +256,7 @@ def revoke_key(
     Revoking again changes nothing.
     """
     now = services.clock.now()
+    _check_others(request, services, caller, key_id)
     with catalog(services, caller) as conn:
         found = keys.revoke_key(conn, caller.workspace_id, key_id, at=now)
         revoke_links_of(conn, caller.workspace_id, f"key:{key_id}", at=now)
@@ -264,6 +267,14 @@ def revoke_key(
             )  # fmt: skip
         names = {p.id: p.slug for p in Catalog().list(conn, caller.workspace_id)}
     return describe_key(found, names, now)
+
+
+def _check_others(request: Request, services: Services, caller: Caller, key_id: str) -> None:
+    """What somebody else made is touched only by a person who has just proved who they are."""
+    with catalog(services, caller) as conn:
+        made_by = keys.get_key(conn, caller.workspace_id, key_id).created_by
+    if made_by != caller.user_id:
+        check_confirmed(request, services, caller)
 
 
 def _check_gives(conn: sa.Connection, caller: Caller, key_id: str) -> None:

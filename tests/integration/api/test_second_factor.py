@@ -221,3 +221,16 @@ def test_the_forms_do_it_without_a_script(world: Any, clock: FixedClock) -> None
     assert client.post("/account/app/remove", headers=page_asks).headers["location"] == "/account?done=app"
     evil = {"Origin": "https://evil.example", **page_asks}
     assert client.post("/account/password", data={"password": "x" * 20}, headers=evil).status_code == 403
+
+
+def test_keys_of_others_ask_for_a_fresh_proof(world: Any, clock: FixedClock) -> None:
+    owner = world.person("owner")
+    mine = owner.post("/v1/keys", json={"name": "mine", "scopes": ["read"]}).json()["info"]["id"]
+    others = world.key("read").split("_")[1]
+    _later(world, clock, 11 * 60)
+    for method, path in (("DELETE", f"/v1/keys/{others}"), ("POST", f"/v1/keys/{others}/rotation")):
+        answer = owner.request(method, path, json={} if method == "POST" else None)
+        assert (answer.status_code, answer.json()["code"]) == (403, "confirmation_required")
+    assert owner.delete(f"/v1/keys/{mine}").status_code == 200
+    owner.post("/v1/session/confirmation", json={"password": PASSWORD})
+    assert owner.delete(f"/v1/keys/{others}").status_code == 200
