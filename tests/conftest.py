@@ -16,7 +16,7 @@ from sluiceway.infra.keys import SecretKey
 from sluiceway.infra.settings import Settings, load_settings
 from sluiceway.migrations import migrate
 
-pytest_plugins = ["tests.support.faults.plugin"]
+pytest_plugins = ["tests.support.faults.plugin", "tests.support.planted"]
 
 TEST_KEY = "a key for tests only, long enough to pass"
 
@@ -56,6 +56,8 @@ def secret_key() -> SecretKey:
 
 @pytest.fixture(scope="session")
 def cluster(secret_key: SecretKey) -> Iterator[Cluster]:
+    from tests.support.planted import PLANTED  # a plugin: whoever imports it first must be pytest
+
     folder = Path(tempfile.mkdtemp(prefix="sluiceway-test-"))
     server = EmbeddedPostgres(
         folder / "pg", extra={"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
@@ -70,6 +72,9 @@ def cluster(secret_key: SecretKey) -> Iterator[Cluster]:
         yield Cluster(server)
     finally:
         server.stop()
+        PLANTED.report(
+            "the server's log", server.log.read_text(errors="replace") if server.log.exists() else ""
+        )
         shutil.rmtree(folder, ignore_errors=True)
 
 

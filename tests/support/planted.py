@@ -73,7 +73,8 @@ class Planted:
         shown = self.in_text(text)
         if not shown:
             return
-        sent = f"{request.url} {dict(request.headers)} {request.content.decode('utf-8', 'replace')}"
+        body = getattr(request, "_content", b"")  # a body that is a stream is gone
+        sent = f"{request.url} {dict(request.headers)} {body.decode('utf-8', 'replace')}"
         made = request.method == "POST" and answer.status_code < 300
         for secret in shown:
             if secret in self.tokens and (made or secret in sent):

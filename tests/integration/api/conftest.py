@@ -19,6 +19,8 @@ from sluiceway.infra.clock import FixedClock, SystemClock
 from sluiceway.infra.database import Database, Role
 from sluiceway.infra.keys import SecretKey
 from sluiceway.infra.settings import Settings
+from tests.support.audited import WRITTEN
+from tests.support.planted import PLANTED
 
 PASSWORD = "correct horse battery"
 
@@ -95,7 +97,10 @@ class Client:
         )
 
     def request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        told = WRITTEN.recorded
         answer = self._portal.call(lambda: self.http.request(method, path, **options))
+        WRITTEN.note(method, path, answer, told)
+        PLANTED.check_answer(answer.request, answer)
         if self._declared is not None:
             self._declared.check(method, path, answer)
         return answer
@@ -157,8 +162,11 @@ def portal() -> Iterator[Any]:
 
 
 @pytest.fixture
-def world(database: Database, settings: Settings, secret_key: SecretKey, portal: Any) -> World:
+def world(database: Database, settings: Settings, secret_key: SecretKey, portal: Any) -> Iterator[World]:
+    """What a test writes well over the API has to leave something in the audit log."""
     services = ApiServices(settings=settings, database=database, key=secret_key)
     found = World(services, create_app(services), portal)
     found.execute("INSERT INTO app.workspaces (organization_id, slug, name) VALUES (1, 'other', 'Other')")
-    return found
+    WRITTEN.done.clear()
+    yield found
+    assert WRITTEN.silent() == [], "went well and left nothing in the audit log"
