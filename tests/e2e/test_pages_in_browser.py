@@ -90,6 +90,11 @@ def test_quality_lists_the_expectations(page: Page, platform: RunningPlatform) -
     page.goto(f"{platform.url}/pipeline?slug=nyc-flights")
     page.get_by_role("tab", name="Quality").click()
     expect(page.locator(".sw-table").filter(has_text="Expectation")).to_contain_text("100%")
+    for width in (390, 1366):  # a phone, a laptop
+        page.set_viewport_size({"width": width, "height": 844})
+        back = page.locator(".st-key-back a p")
+        expect(back).to_have_text("All pipelines")
+        assert back.evaluate("text => text.scrollWidth <= text.clientWidth"), "a letter is cut off"
 
 
 def test_a_key_is_made_shown_once_and_revoked(page: Page, platform: RunningPlatform) -> None:

@@ -113,7 +113,7 @@ def events(first: int, last: int) -> list[dict[str, Any]]:
 
 
 def stream(served: Served, path: str, headers: dict[str, str] | None = None) -> Any:
-    return httpx.stream("GET", served.url + path, headers=headers or {}, timeout=10)
+    return httpx.stream("GET", served.url + path, headers=headers or {}, timeout=60)
 
 
 def test_what_is_committed_once_the_answer_has_begun_is_told_however_late_the_stream_looks(
