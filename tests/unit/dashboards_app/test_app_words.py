@@ -1,12 +1,14 @@
 """What the pages say: numbers and times in words, problems for people, markup only of our own."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
 
 from dashboards_app import ui
-from dashboards_app.client import _problem
+from dashboards_app.client import Problem, _problem
 from dashboards_app.pages.dead_letters import indented
 
 
@@ -66,3 +68,12 @@ def test_problems_have_words_and_fields() -> None:
 def test_payloads_are_indented_only_if_they_are_json() -> None:
     assert indented('{"a":1}') == '{\n  "a": 1\n}'
     assert indented('{"a":') == '{"a":'
+
+
+def test_a_problem_passes_through_context_managers() -> None:
+    @contextmanager
+    def passed() -> Iterator[None]:
+        yield
+
+    with pytest.raises(Problem, match="Nothing here"), passed():
+        raise Problem(404, "Nothing here")
