@@ -155,7 +155,9 @@ def verify_audit(
     expected = None if head is None else Head.parse(head)
     with catalog(services, caller) as conn:
         found = verify(conn, caller.workspace_id, expected)
-        note_read(
+        # That all is well is said now and then; that something is wrong, every time.
+        tell = note_read if found.intact else note
+        tell(
             request, conn, caller, Action.AUDIT_VERIFIED, target="audit",
             detail={"intact": found.intact, "through": str(found.head)},
         )  # fmt: skip

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Check, search and export the audit log.", no_args_is_help=True)
 
 _DAYS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
+_MOST_TOLD = 160  # characters of what changed, on one line; `export` has all of it
 WorkspaceOption = Annotated[
     str | None, typer.Option("--workspace", help="Slug, or organization/slug; default: the first workspace.")
 ]
@@ -87,7 +88,7 @@ def list_(
     text: TextOption = None,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many, the newest.")] = 50,
 ) -> None:
-    """Search, newest first. That somebody looked is recorded."""
+    """Search, newest first, a line each; export has all of an entry. That somebody looked is recorded."""
     from sluiceway.audit.actions import Action
     from sluiceway.audit.reading import search
     from sluiceway.infra.database import Role
@@ -237,6 +238,8 @@ def _line(entry: "AuditEntry") -> str:
         if part
     }
     told = json.dumps(more, ensure_ascii=False) if more else ""
+    if len(told) > _MOST_TOLD:
+        told = f"{told[:_MOST_TOLD]} …"
     text = (
         f"{entry.seq:>7}  {entry.at:%Y-%m-%d %H:%M:%S}  {entry.action:24}  {who:32}  {actor.address:15}"
         f"  {of}  {told}"
