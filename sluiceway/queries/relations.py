@@ -5,13 +5,17 @@ SQL comes from here.
 """
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
+
+from psycopg.sql import SQL, Composable
 
 from sluiceway.catalog.contracts import FieldRole, FieldType, Pipeline, PipelineSpec
 from sluiceway.catalog.model_types import MODEL_TYPES
-from sluiceway.rules.contracts import Effect, Mask
+from sluiceway.rules.conditions import fields
+from sluiceway.rules.contracts import Effect, Guard, Mask
+from sluiceway.rules.policies import ColumnInfo, known_condition
 
 Role = Literal["system", "dimension", "measure", "attribute"]
 
@@ -24,6 +28,7 @@ _SYSTEM_FIELDS = (
     ("batch_id", FieldType.INTEGER, "Batch"),
 )
 _TIME_COLUMNS = ("event_time", "time", "ts", "bucket", "hour", "day", "date", "week", "month")
+_PLAIN = (None, "text")
 NUMERIC = (FieldType.INTEGER, FieldType.NUMBER)
 
 
@@ -66,7 +71,8 @@ class GoldFacts:
 class Relation:
     """A table or view to read. `order_column` breaks ties of time; `pipeline_id` is None for a model.
 
-    `hidden`: fields that whoever asks may not name.
+    `hidden`: fields that whoever asks may not name. `guards`: which rows they may see, judged by the
+    columns `judges` as they are.
     """
 
     schema: str
@@ -77,6 +83,8 @@ class Relation:
     pipeline_id: int | None = None
     gold: GoldFacts | None = None
     hidden: frozenset[str] = frozenset()
+    guards: tuple[Guard, ...] = ()
+    judges: Mapping[str, ColumnInfo] | None = None
 
     @property
     def full_name(self) -> str:
@@ -101,7 +109,20 @@ class Relation:
             hidden=frozenset(name for name, mask in masks.items() if mask.kind == "hide"),
             time_column=None if self.time_column in masks else self.time_column,
             gold=None if self.gold is None else self.gold.seen_under(effect),
+            guards=effect.guards,
+            judges={
+                name: ColumnInfo(f.type, cast=f.type is not FieldType.JSON and f.database_type not in _PLAIN)
+                for name, f in self.fields.items()
+            },
         )
+
+    def guard(self, bind: Callable[[Any], Composable]) -> Composable | None:
+        """The rows that whoever asks may see, as a condition; None: nothing judges, or the policy alone."""
+        judges = self.judges
+        if judges is None or not all(fields(guard.condition) <= judges.keys() for guard in self.guards):
+            return None
+        parts = [known_condition(g.condition, judges, dict(g.attributes), bind) for g in self.guards]
+        return SQL(" AND ").join([SQL("({})").format(part) for part in parts]) if parts else None
 
 
 def _masked(field: FieldInfo, mask: Mask) -> FieldInfo:

@@ -63,6 +63,9 @@ def table_statement(query: ResolvedQuery, workspace_id: int, now: datetime) -> S
     bindings = Bindings()
     where = [_in_workspace(workspace_id, bindings), *_in_span(query, bindings)]
     where += [filter_sql(f, field_sql(f.field), bindings) for f in query.filters]
+    guard = query.relation.guard(bindings.bind)
+    if guard is not None:
+        where.append(guard)
     if query.rows is not None:
         return _rows_statement(query, where, bindings)
     groups: list[Composable] = []

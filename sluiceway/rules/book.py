@@ -6,7 +6,7 @@ may answer, and with whom an answer may be shared.
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from threading import Lock
 
@@ -15,10 +15,9 @@ import sqlalchemy as sa
 
 from sluiceway.identity.contracts import DataAccess
 from sluiceway.rules import conditions, repository
-from sluiceway.rules.contracts import Effect, Mask, Rule
+from sluiceway.rules.contracts import Effect, Guard, Mask, Rule
 
 _WORKSPACES_KEPT = 1_000
-_NOTHING: frozenset[str] = frozenset()
 
 
 class RuleBook:
@@ -68,28 +67,43 @@ def effect_of(rules: Iterable[Rule], access: DataAccess) -> Effect:
     """What `rules`, all on one thing, mean for `access`. Pure."""
     masks: dict[str, Mask] = {}
     judged_by: set[str] = set()
-    ruled = False
+    guards: list[Guard] = []
     told: list[object] = []
     for rule in rules:
-        named, needed = _asked(rule.spec.rows) if rule.spec.rows is not None else (_NOTHING, _NOTHING)
+        asked = _asked(rule.spec.rows) if rule.spec.rows is not None else None
         for eye, held in enumerate(access.eyes):
             if not rule.concerns(held.roles):
                 continue
-            told.append([rule.id, rule.version, eye, [(n, v) for n, v in held.attributes if n in needed]])
-            if rule.spec.rows is not None:
-                ruled = True
-                judged_by |= named
+            has = tuple((n, v) for n, v in held.attributes if asked is not None and n in asked.attributes)
+            told.append([rule.id, rule.version, eye, has])
+            if asked is not None:
+                guards.append(Guard(asked.condition, has))
+                judged_by |= asked.fields
             for mask in rule.spec.masks:
                 found = Mask(mask.kind, mask.first, mask.last)
                 masks[mask.field] = found.stronger(masks.get(mask.field))
     if not told:
         return Effect()
     share = hashlib.blake2b(orjson.dumps(told), digest_size=16).hexdigest()
-    return Effect(share=share, ruled=ruled, judged_by=frozenset(judged_by), masks=masks)
+    return Effect(
+        share=share,
+        ruled=bool(guards),
+        judged_by=frozenset(judged_by),
+        masks=masks,
+        guards=tuple(guards),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A condition, and the fields and attributes that it names."""
+
+    condition: conditions.Condition
+    fields: frozenset[str]
+    attributes: frozenset[str]
 
 
 @lru_cache(maxsize=4096)
-def _asked(rows: str) -> tuple[frozenset[str], frozenset[str]]:
-    """Fields and attributes that a condition names."""
+def _asked(rows: str) -> _Asked:
     condition = conditions.parse(rows)
-    return conditions.fields(condition), conditions.attributes(condition)
+    return _Asked(condition, conditions.fields(condition), conditions.attributes(condition))

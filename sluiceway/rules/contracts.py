@@ -159,11 +159,20 @@ class Mask:
 
 
 @dataclass(frozen=True, slots=True)
+class Guard:
+    """A condition that holds for somebody, and what they have of what it asks for."""
+
+    condition: conditions.Condition
+    attributes: tuple[tuple[str, tuple[str, ...]], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Effect:
     """What the rules of one pipeline or mart mean for somebody.
 
     `masks`: by column. `ruled`: certain rows alone are seen; the database holds to that by itself.
     `judged_by`: columns that the rows are judged by. `version` counts changes of the workspace's rules.
+    `guards`: the conditions, for the plans of queries.
     """
 
     version: int = 0
@@ -171,6 +180,7 @@ class Effect:
     ruled: bool = False
     judged_by: frozenset[str] = frozenset()
     masks: dict[str, Mask] = field(default_factory=dict)
+    guards: tuple[Guard, ...] = ()
 
     @property
     def touches(self) -> bool:

@@ -5,6 +5,7 @@ quoted and comes from the catalog, every value is a literal. What whoever looks 
 statement: each `(SELECT app.rule_…)` is evaluated before the first row.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -46,6 +47,13 @@ _ATTRIBUTE_VALUES = {
     FieldType.NUMBER: (SQL("app.rule_numbers"), SQL("double precision[]")),
     FieldType.BOOLEAN: (SQL("app.rule_values"), SQL("text[]")),
 }
+# As app.rule_integers and app.rule_numbers read them.
+_NUMBERS = {
+    FieldType.STRING: re.compile(r".*", re.DOTALL),
+    FieldType.BOOLEAN: re.compile(r".*", re.DOTALL),
+    FieldType.INTEGER: re.compile(r"-?[0-9]{1,18}"),
+    FieldType.NUMBER: re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,15})?"),
+}
 _TIMES: dict[FieldType, TypeAdapter[Any]] = {
     FieldType.TIMESTAMP: TypeAdapter(datetime),
     FieldType.DATE: TypeAdapter(date),
@@ -63,6 +71,8 @@ class ColumnInfo:
 
 _Columns = Mapping[str, ColumnInfo]
 _ColumnSql = Callable[[str], Composable]
+_HeldSql = Callable[[UserAttribute, FieldType], Composable]
+"""The values of an attribute, as an array that a field of this type compares with."""
 
 
 def misfits(condition: Condition, columns: _Columns) -> list[str]:
@@ -74,9 +84,7 @@ def table_condition(spec: RuleSpec, condition: Condition, columns: _Columns) -> 
     """The rule over the table's own columns."""
 
     def column(name: str) -> Composable:
-        found = columns[name]
-        plain = Identifier(name)
-        return SQL("{}::{}").format(plain, _CASTS[found.type]) if found.cast else plain
+        return _table_column(name, columns[name])
 
     return _wrapped(spec, condition, columns, column)
 
@@ -93,12 +101,48 @@ def series_condition(spec: RuleSpec, condition: Condition, columns: _Columns) ->
     return _wrapped(spec, condition if told else None, columns, dimension)
 
 
+def known_condition(
+    condition: Condition,
+    columns: _Columns,
+    attributes_held: Mapping[str, tuple[str, ...]],
+    bind: Callable[[Any], Composable],
+) -> Composable:
+    """The same condition with the values that somebody has, each given to `bind`.
+
+    Not what keeps rows from them, the policy does: with values PostgreSQL knows how many rows it will find,
+    and chooses the plan it would choose for a filter.
+    """
+    if any(not attributes_held.get(name) for name in attributes(condition)):
+        return SQL("false")
+
+    def column(name: str) -> Composable:
+        return _table_column(name, columns[name])
+
+    def held(value: UserAttribute, kind: FieldType) -> Composable:
+        values = [_typed(one, kind) for one in attributes_held[value.name] if _NUMBERS[kind].fullmatch(one)]
+        return SQL("{}::{}").format(bind(values), _ATTRIBUTE_VALUES[kind][1])
+
+    return _sql(condition, _Words(columns, column, held, bind))
+
+
+def _table_column(name: str, info: ColumnInfo) -> Composable:
+    plain = Identifier(name)
+    return SQL("{}::{}").format(plain, _CASTS[info.type]) if info.cast else plain
+
+
+def _typed(text: str, kind: FieldType) -> str | int | float:
+    if kind is FieldType.INTEGER:
+        return int(text)
+    return float(text) if kind is FieldType.NUMBER else text
+
+
 def _wrapped(spec: RuleSpec, condition: Condition | None, columns: _Columns, column: _ColumnSql) -> str:
     """For each of the eyes: the rule does not concern them, or it lets the row through."""
     needed = [] if condition is None else sorted(attributes(condition))
     parts = []
     for eye in EYES:
-        judged = SQL("false") if condition is None else _sql(condition, columns, column, eye)
+        words = _Words(columns, column, _asked(eye), Literal)
+        judged = SQL("false") if condition is None else _sql(condition, words)
         parts.append(
             SQL(
                 "((SELECT app.rule_spares({eye}, {roles}::text[], {exempt}::text[])) OR"
@@ -114,32 +158,50 @@ def _wrapped(spec: RuleSpec, condition: Condition | None, columns: _Columns, col
     return SQL(" AND ").join(parts).as_string(None)
 
 
-def _sql(condition: Condition, columns: _Columns, column: _ColumnSql, eye: int) -> Composable:
+def _asked(eye: int) -> _HeldSql:
+    """What the transaction says that these eyes have, asked once a statement."""
+
+    def held(value: UserAttribute, kind: FieldType) -> Composable:
+        function, cast = _ATTRIBUTE_VALUES[kind]
+        return SQL("(SELECT {}({}, {}))::{}").format(function, Literal(eye), Literal(value.name), cast)
+
+    return held
+
+
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """How columns, attributes and constants are written."""
+
+    columns: _Columns
+    column: _ColumnSql
+    held: _HeldSql
+    literal: Callable[[Any], Composable]
+
+
+def _sql(condition: Condition, words: _Words) -> Composable:
     if isinstance(condition, Not):
-        return SQL("NOT ({})").format(_sql(condition.part, columns, column, eye))
+        return SQL("NOT ({})").format(_sql(condition.part, words))
     if isinstance(condition, Junction):
-        parts = [SQL("({})").format(_sql(part, columns, column, eye)) for part in condition.parts]
+        parts = [SQL("({})").format(_sql(part, words)) for part in condition.parts]
         return SQL(" AND " if condition.word == "and" else " OR ").join(parts)
-    name = column(condition.field)
+    name = words.column(condition.field)
     if isinstance(condition, IsNull):
         return SQL("{} IS NOT NULL" if condition.negated else "{} IS NULL").format(name)
-    kind = columns[condition.field].type
+    kind = words.columns[condition.field].type
     if isinstance(condition, Compare):
         if isinstance(condition.value, UserAttribute):
-            return _among(name, kind, condition.value, eye, condition.op == "!=")
-        value = SQL("{}::{}").format(Literal(condition.value), _cast_of(kind, [condition.value]))
+            return _among(name, kind, words.held(condition.value, kind), condition.op == "!=")
+        value = SQL("{}::{}").format(words.literal(condition.value), _cast_of(kind, [condition.value]))
         op = "<>" if condition.op == "!=" else condition.op
         return SQL("{} " + op + " {}").format(name, value)
     if isinstance(condition.values, UserAttribute):
-        return _among(name, kind, condition.values, eye, condition.negated)
+        return _among(name, kind, words.held(condition.values, kind), condition.negated)
     values = list(condition.values)
-    listed = SQL("{}::{}[]").format(Literal(values), _cast_of(kind, values))
+    listed = SQL("{}::{}[]").format(words.literal(values), _cast_of(kind, values))
     return SQL("{} <> ALL ({})" if condition.negated else "{} = ANY ({})").format(name, listed)
 
 
-def _among(name: Composable, kind: FieldType, value: UserAttribute, eye: int, negated: bool) -> Composable:
-    function, cast = _ATTRIBUTE_VALUES[kind]
-    held = SQL("(SELECT {}({}, {}))::{}").format(function, Literal(eye), Literal(value.name), cast)
+def _among(name: Composable, kind: FieldType, held: Composable, negated: bool) -> Composable:
     compared = SQL("{}::text").format(name) if kind is FieldType.BOOLEAN else name
     return SQL("{} <> ALL ({})" if negated else "{} = ANY ({})").format(compared, held)
 
