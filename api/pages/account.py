@@ -61,7 +61,8 @@ def overview(
     )
     return (
         '<h1>Signing in</h1><p class="lead">How you prove that you are you, and where you have done so.'
-        ' <a href="/account/preferences">Preferences and workspaces</a></p>'
+        ' <a href="/account/preferences">Preferences and workspaces</a> ·'
+        ' <a href="/account/data">Your data</a></p>'
         f"{asked}{said}{alert(error)}"
         f"{_app(state, now)}{_passkeys(state.passkeys, now)}{_password(state, email, now)}"
         f"{_providers(state.providers)}{_sessions(sessions, now)}"

@@ -27,7 +27,7 @@ def overview(
     said = f'<p class="done" role="status">{escape(done)}</p>' if done else ""
     return (
         '<h1>Preferences</h1><p class="lead">How the app looks for you, and where it begins.'
-        ' <a href="/account">How you sign in</a></p>'
+        ' <a href="/account">How you sign in</a> · <a href="/account/data">Your data</a></p>'
         f"{said}{alert(error)}{_form(preferred, error)}{_workspaces(rooms, here)}"
     )
 

@@ -13,6 +13,7 @@ from api.routes.members import handovers
 from api.security import cookie_name, forget_people, forget_sessions
 from api.sign_in import drop_cookie
 from sluiceway.audit.actions import Action
+from sluiceway.identity.contracts import Caller
 from sluiceway.identity.errors import InvalidPerson
 from sluiceway.identity.privacy import delete_person, export_person
 from sluiceway.kit.errors import FieldError
@@ -62,8 +63,15 @@ def delete_me(services: Services, caller: Confirmed, _whole: WholePerson, body: 
     The person has confirmed lately who they are (403 `confirmation_required`). The audit log keeps what was
     done, without name and address. The only owner of a workspace hands it over first (409 `last_owner`).
     """
+    response = Response(status_code=204)
+    delete_account(services, caller, body.email, response)
+    return response
+
+
+def delete_account(services: Services, caller: Caller, email: str, response: Response) -> None:
+    """Delete the caller's account and take the cookie back. Raises `InvalidPerson` or `LastOwner`."""
     assert caller.user_id is not None
-    if body.email.strip().lower() != (caller.email or "").lower():
+    if email.strip().lower() != (caller.email or "").lower():
         problem = FieldError("email", "should be your own address")
         raise InvalidPerson("The address is not the one of the account.", errors=[problem])
     with catalog(services, caller) as conn:
@@ -71,6 +79,4 @@ def delete_me(services: Services, caller: Confirmed, _whole: WholePerson, body: 
     for workspace_id in done.workspaces:
         forget_people(services, workspace_id, caller.user_id)
     forget_sessions(services, done.ended)
-    response = Response(status_code=204)
     drop_cookie(response, services, cookie_name(services.settings))
-    return response

@@ -138,3 +138,32 @@ def test_a_person_of_two_workspaces_leaves_both(world: Any) -> None:
         "SELECT workspace_id FROM app.audit_entries WHERE action = 'person.erased' ORDER BY 1"
     ).scalars()
     assert list(rooms) == [1, 2]
+
+
+def test_the_same_as_a_page(world: Any) -> None:
+    world.person()
+    editor = world.person(MemberRole.EDITOR)
+    page = editor.get("/account/data")
+    assert page.status_code == 200 and EMAIL in page.text and 'href="/v1/me/export"' in page.text
+    assert "<script" not in page.text.replace('<script type="module" src="/assets/', "")
+    assert "/account/data" in editor.get("/account").text
+    stranger = world.client(checked=False)
+    assert stranger.get("/account/data").status_code == 303
+    wrong = editor.post("/account/data/deletion", data={"email": "<b>someone</b>@example.com"})
+    assert wrong.status_code == 422 and "<b>" not in wrong.text and "not the one of the account" in wrong.text
+    elsewhere = editor.post(
+        "/account/data/deletion", data={"email": EMAIL}, headers={"Origin": "https://evil.example"}
+    )
+    assert elsewhere.status_code == 403
+    done = editor.post("/account/data/deletion", data={"email": EMAIL})
+    assert done.status_code == 303 and done.headers["location"] == "/sign-in"
+    assert editor.get("/v1/me").status_code == 401
+
+
+def test_who_has_not_confirmed_lately_is_asked_first(world: Any) -> None:
+    world.person()
+    editor = world.person(MemberRole.EDITOR)
+    world.execute("UPDATE app.sessions SET confirmed_at = confirmed_at - interval '11 minutes'")
+    answer = editor.post("/v1/me/deletion", json={"email": EMAIL})
+    assert answer.status_code == 403 and answer.json()["code"] == "confirmation_required"
+    assert editor.get("/v1/me").status_code == 200
