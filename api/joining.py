@@ -11,16 +11,16 @@ from api.deps import person_id
 from api.proving import Proven, SignedIn, begin_session
 from api.services import ApiServices
 from sluiceway.audit.actions import Action
-from sluiceway.identity import invitations, service
+from sluiceway.identity import accepting, service
+from sluiceway.identity.accepting import Offer
 from sluiceway.identity.contracts import Caller, User
-from sluiceway.identity.invitations import Offer
 from sluiceway.infra.database import Role
 
 
 def find_offer(services: ApiServices, token: str) -> tuple[Offer, bool]:
     """What the link offers, and whether somebody with the address has an account. Raises `InvitationGone`."""
     with services.database.transaction(Role.APP) as conn:
-        offer = invitations.find_offer(conn, token, now=services.clock.now())
+        offer = accepting.find_offer(conn, token, now=services.clock.now())
         return offer, service.find_user(conn, offer.email) is not None
 
 
@@ -34,7 +34,7 @@ def join(request: Request, services: ApiServices, caller: Caller, offer: Offer) 
         Role.APP, workspace_id=offer.workspace_id, user_id=str(caller.user_id)
     ) as conn:
         user = service.get_user(conn, person_id(caller))
-        invitations.accept(conn, offer, user, now=now)
+        accepting.accept(conn, offer, user, now=now)
         note(
             request, conn, caller, Action.MEMBER_JOINED, target="member", target_id=user.id,
             after={"email": user.email, "role": offer.role}, detail={"invitation": offer.id, "new": False},
@@ -51,7 +51,7 @@ def join_anew(request: Request, services: ApiServices, offer: Offer, name: str, 
     with services.database.transaction(Role.APP, workspace_id=offer.workspace_id) as conn:
         user = service.add_person(conn, offer.email, name, password)
         service.act_for(conn, user.id)
-        invitations.accept(conn, offer, user, now=now)
+        accepting.accept(conn, offer, user, now=now)
         note(
             request, conn, _caller(user, offer), Action.MEMBER_JOINED, target="member", target_id=user.id,
             after={"email": user.email, "role": offer.role}, detail={"invitation": offer.id, "new": True},

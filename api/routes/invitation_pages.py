@@ -17,9 +17,9 @@ from api.moving import move
 from api.pages import shell
 from api.security import check_same_origin, session_caller, session_token
 from api.sign_in import set_cookies
+from sluiceway.identity.accepting import Offer
 from sluiceway.identity.contracts import Caller
 from sluiceway.identity.errors import InvitationGone, NotSignedIn
-from sluiceway.identity.invitations import Offer
 from sluiceway.kit.errors import SluicewayError
 
 router = APIRouter(tags=["members"], include_in_schema=False, default_response_class=HTMLResponse)

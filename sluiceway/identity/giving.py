@@ -7,6 +7,7 @@ attribute values that they hold themselves: else they could see, with another's 
 
 import re
 from collections.abc import Iterable, Mapping
+from uuid import UUID
 
 import sqlalchemy as sa
 
@@ -54,6 +55,24 @@ def check_gives_attributes(giver: Caller | None, before: Attributes, after: Attr
                 f"Without the permission {Permission.RULE_MANAGE} you give only attributes that you have"
                 f" yourself, not {name} = {', '.join(sorted(foreign))}: rules hang on them."
             )
+
+
+def find_giver(conn: sa.Connection, workspace_id: int, user_id: UUID) -> Caller | None:
+    """What a member holds now, whoever acts; None: not a member any more, or locked out."""
+    row = conn.execute(
+        sa.text(
+            "SELECT a.*, u.email, u.name FROM app.member_access(:workspace, :user) a"
+            " JOIN app.users u ON u.id = :user"
+        ),
+        {"workspace": workspace_id, "user": user_id},
+    ).first()
+    if row is None:
+        return None
+    return Caller.from_member(
+        user_id=user_id, workspace_id=workspace_id, role=row.role, email=row.email, name=row.name,
+        expires_at=None, roles=row.roles, granted=row.granted, attributes=row.attributes,
+        owns_organization=row.owns_organization,
+    )  # fmt: skip
 
 
 def known_roles(conn: sa.Connection, workspace_id: int) -> frozenset[str]:

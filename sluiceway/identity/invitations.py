@@ -2,10 +2,9 @@
 
 Of the link's token only SHA-256 is kept; sending again makes a new one, and the link before is worth nothing.
 Functions take an open connection (role APP) that acts for the workspace, and do not commit. `giver`: see
-`giving`. Not here: the words of the mail (`invitation_mail`), making the person's account (`service`).
+`giving`. Not here: the words of the mail (`invitation_mail`), answering it (`accepting`).
 """
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,14 +15,12 @@ import orjson
 import sqlalchemy as sa
 
 from sluiceway.identity import seats
-from sluiceway.identity.contracts import Caller, User
+from sluiceway.identity.contracts import Caller
 from sluiceway.identity.errors import (
     AlreadyMember,
     InvalidInvitation,
-    InvitationGone,
     InvitationOpen,
     InvitationSettled,
-    InvitedSomeoneElse,
 )
 from sluiceway.identity.giving import (
     Attributes,
@@ -33,9 +30,9 @@ from sluiceway.identity.giving import (
     role_problem,
     tidied,
 )
-from sluiceway.identity.service import EMAIL, add_member
+from sluiceway.identity.service import EMAIL
 from sluiceway.identity.sessions import hash_token
-from sluiceway.identity.teams import add_to_team, get_team
+from sluiceway.identity.teams import get_team
 from sluiceway.kit import ids
 from sluiceway.kit.errors import FieldError, NotFound
 
@@ -44,7 +41,6 @@ MailState = Literal["none", "waiting", "sent", "refused"]
 DAYS = 7
 LONGEST_DAYS = 30
 KEPT = timedelta(days=90)
-_TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
 _SELECT = """
 SELECT i.id, i.email, i.role, i.team_ids, i.attributes, i.invited_by, u.name AS inviter, i.created_at,
        i.sent_at, i.expires_at, i.accepted_at, i.accepted_by, i.revoked_at, i.mail_id,
@@ -87,20 +83,6 @@ class Invitation:
         return "expired" if self.expires_at <= now else "open"
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """What somebody with the link is told before they answer."""
-
-    id: UUID
-    workspace_id: int
-    workspace: str
-    organization: str
-    email: str
-    role: str
-    inviter: str | None
-    expires_at: datetime
-
-
 def invite(
     conn: sa.Connection,
     workspace_id: int,
@@ -120,12 +102,7 @@ def invite(
     """
     address, given = email.strip(), tidied(attributes or {})
     _check(conn, workspace_id, address, role, given, days)
-    check_gives_roles(conn, workspace_id, giver, [role])
-    check_gives_attributes(giver, {}, given)
-    for team_id in teams:
-        team = get_team(conn, workspace_id, team_id)
-        check_gives_roles(conn, workspace_id, giver, team.roles)
-        check_gives_attributes(giver, {}, team.attributes)
+    check_gives_all(conn, workspace_id, giver, role, given, teams)
     _sweep(conn, workspace_id, now)
     _check_new(conn, workspace_id, address, now)
     seats.check(conn, workspace_id, inviting=True)
@@ -169,12 +146,8 @@ def send_again(
     Raises `NotFound`, `InvitationSettled`, `NotPermitted` or `SeatsExceeded`.
     """
     found = _unsettled(conn, workspace_id, invitation_id)
-    check_gives_roles(conn, workspace_id, giver, [found.role])
-    check_gives_attributes(giver, {}, found.attributes)
-    for team_id in _teams_left(conn, workspace_id, found.team_ids):
-        team = get_team(conn, workspace_id, team_id)
-        check_gives_roles(conn, workspace_id, giver, team.roles)
-        check_gives_attributes(giver, {}, team.attributes)
+    left = teams_left(conn, workspace_id, found.team_ids)
+    check_gives_all(conn, workspace_id, giver, found.role, found.attributes, left)
     if found.expires_at <= now:
         seats.check(conn, workspace_id, inviting=True)
     token = ids.token(32)
@@ -252,61 +225,25 @@ def note_mail(conn: sa.Connection, workspace_id: int, invitation_id: UUID, mail_
     )
 
 
-def find_offer(conn: sa.Connection, token: str, *, now: datetime) -> Offer:
-    """What a link offers. Needs role APP; no workspace need be set. Raises `InvitationGone`."""
-    row = None
-    if _TOKEN.fullmatch(token):
-        row = conn.execute(
-            sa.text("SELECT * FROM app.find_invitation(:hash)"), {"hash": hash_token(token)}
-        ).first()
-    if row is None or row.accepted_at is not None or row.revoked_at is not None or row.expires_at <= now:
-        raise InvitationGone(
-            "The link is unknown, was used, was taken back or is too old: ask for a new one."
-        )
-    return Offer(
-        row.id, row.workspace_id, row.workspace_name, row.organization_name, row.email, row.role,
-        row.inviter, row.expires_at,
-    )  # fmt: skip
+def check_gives_all(
+    conn: sa.Connection,
+    workspace_id: int,
+    giver: Caller | None,
+    role: str,
+    attributes: Attributes,
+    teams: Iterable[UUID],
+) -> None:
+    """Whether `giver` may give all that an invitation gives. Raises `NotPermitted`, `NotFound` for a team."""
+    check_gives_roles(conn, workspace_id, giver, [role])
+    check_gives_attributes(giver, {}, attributes)
+    for team_id in teams:
+        team = get_team(conn, workspace_id, team_id)
+        check_gives_roles(conn, workspace_id, giver, team.roles)
+        check_gives_attributes(giver, {}, team.attributes)
 
 
-def accept(conn: sa.Connection, offer: Offer, user: User, *, now: datetime) -> None:
-    """Make the person a member, once. The transaction acts for the offer's workspace and for the person.
-
-    Teams that have gone meanwhile are left out. Raises `InvitedSomeoneElse`, `InvitationGone`,
-    `AlreadyMember` or `SeatsExceeded`.
-    """
-    if user.email.lower() != offer.email.lower():
-        raise InvitedSomeoneElse(f"The invitation is for {offer.email}; you are signed in as {user.email}.")
-    taken = conn.execute(
-        sa.text(
-            "UPDATE app.invitations SET accepted_at = :now, accepted_by = :user"
-            " WHERE workspace_id = :workspace AND id = :id AND accepted_at IS NULL AND revoked_at IS NULL"
-            " AND expires_at > :now RETURNING team_ids, attributes"
-        ),
-        {"now": now, "user": user.id, "workspace": offer.workspace_id, "id": offer.id},
-    ).first()
-    if taken is None:
-        raise InvitationGone("The invitation was answered or taken back a moment ago.")
-    if _is_member(conn, offer.workspace_id, user.email):
-        raise AlreadyMember("You are a member of this workspace already.")
-    seats.check(conn, offer.workspace_id)
-    add_member(conn, offer.workspace_id, user.id, offer.role)
-    conn.execute(
-        sa.text(
-            "UPDATE app.memberships SET attributes = CAST(:attributes AS jsonb)"
-            " WHERE workspace_id = :workspace AND user_id = :user"
-        ),
-        {
-            "attributes": orjson.dumps(taken.attributes).decode(),
-            "workspace": offer.workspace_id,
-            "user": user.id,
-        },
-    )
-    for team_id in _teams_left(conn, offer.workspace_id, taken.team_ids):
-        add_to_team(conn, offer.workspace_id, team_id, user.id, giver=None)
-
-
-def _teams_left(conn: sa.Connection, workspace_id: int, team_ids: Iterable[UUID]) -> list[UUID]:
+def teams_left(conn: sa.Connection, workspace_id: int, team_ids: Iterable[UUID]) -> list[UUID]:
+    """Those of the teams that are still there."""
     rows: Iterable[UUID] = conn.execute(
         sa.text("SELECT id FROM app.teams WHERE workspace_id = :workspace AND id = ANY(:ids) ORDER BY id"),
         {"workspace": workspace_id, "ids": list(team_ids)},
@@ -314,7 +251,8 @@ def _teams_left(conn: sa.Connection, workspace_id: int, team_ids: Iterable[UUID]
     return list(rows)
 
 
-def _is_member(conn: sa.Connection, workspace_id: int, email: str) -> bool:
+def is_member(conn: sa.Connection, workspace_id: int, email: str) -> bool:
+    """Whether somebody with this address is one."""
     found = conn.execute(
         sa.text(
             "SELECT 1 FROM app.memberships m JOIN app.users u ON u.id = m.user_id"
@@ -327,7 +265,7 @@ def _is_member(conn: sa.Connection, workspace_id: int, email: str) -> bool:
 
 def _check_new(conn: sa.Connection, workspace_id: int, email: str, now: datetime) -> None:
     """Raise if the address needs no invitation. One that has run out makes room for a new one."""
-    if _is_member(conn, workspace_id, email):
+    if is_member(conn, workspace_id, email):
         raise AlreadyMember(f"{email} is a member of this workspace already.")
     conn.execute(
         sa.text(

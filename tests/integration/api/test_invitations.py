@@ -149,25 +149,42 @@ def test_who_may_invite_and_whom(world) -> None:
 
 def test_a_link_is_used_once_even_at_the_same_time(world) -> None:
     """Two answers to one link: the second finds it taken, whatever it was told before."""
-    from sluiceway.identity import invitations, service
+    from sluiceway.identity import accepting, service
     from sluiceway.identity.errors import InvitationGone
     from sluiceway.infra.database import Role
 
     token, _ = _invite(world.person("owner"))
     database, now = world.services.database, SystemClock().now()
     with database.transaction(Role.APP) as conn:
-        offer = invitations.find_offer(conn, token, now=now)
+        offer = accepting.find_offer(conn, token, now=now)
     with database.transaction(Role.APP, workspace_id=1) as conn:
         user = service.add_person(conn, "new@example.com", "New", None)
     outcomes = []
     for _ in range(2):
         try:
             with database.transaction(Role.APP, workspace_id=1, user_id=str(user.id)) as conn:
-                invitations.accept(conn, offer, user, now=now)
+                accepting.accept(conn, offer, user, now=now)
             outcomes.append("joined")
         except InvitationGone:
             outcomes.append("gone")
     assert outcomes == ["joined", "gone"]
+
+
+def test_what_the_inviter_no_longer_holds_is_not_given(world) -> None:
+    owner, admin = world.person("owner"), world.person("admin")
+    token, _ = _invite(admin, role="admin")
+    low, _ = _invite(admin, "low@example.com", role="viewer")
+    person = world.execute("SELECT id FROM app.users WHERE email = 'admin1@example.com'").scalar_one()
+    team = owner.post("/v1/roles", json={"name": "People", "permissions": ["member:manage", "rule:manage"]})
+    assert team.status_code == 201
+    owner.patch(f"/v1/members/{person}", json={"role": "people"})
+    body = {"name": "A", "password": PASSWORD}
+    for one in (token, low):
+        gone = _browser(world).post("/v1/invitations/acceptance", json={"token": one, **body})
+        assert (gone.status_code, gone.json()["code"]) == (404, "invitation_gone")
+    owner.patch(f"/v1/members/{person}", json={"role": "admin"})
+    again = _browser(world).post("/v1/invitations/acceptance", json={"token": low, **body})
+    assert again.status_code == 201, again.text
 
 
 def test_seats_are_asked_for(world) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import sqlalchemy as sa
 
-from sluiceway.identity import invitations, service
+from sluiceway.identity import accepting, service
 from sluiceway.infra.clock import SystemClock
 from sluiceway.infra.database import Database, Role
 from sluiceway.infra.settings import Settings
@@ -53,10 +53,10 @@ def test_an_invitation_by_command(
     assert (code, err) == (0, "") and "/invitation/" in link
     now = SystemClock().now()
     with database.transaction(Role.APP) as conn:
-        offer = invitations.find_offer(conn, link.strip().rpartition("/")[2], now=now)
+        offer = accepting.find_offer(conn, link.strip().rpartition("/")[2], now=now)
     with database.transaction(Role.APP, workspace_id=1) as conn:
         user = service.add_person(conn, "bea@example.com", "Bea", None)
-        invitations.accept(conn, offer, user, now=now)
+        accepting.accept(conn, offer, user, now=now)
     listed = run("member", "list")[1]
     assert "bea@example.com" in listed and "emea" in listed and "level=2" in listed
     assert "accepted" in run("invitation", "list", "--all")[1]
