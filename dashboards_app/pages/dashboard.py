@@ -4,9 +4,10 @@ from html import escape
 
 import streamlit as st
 
-from dashboards_app import ui
+from dashboards_app import parts, ui
 from dashboards_app.canvas.component import canvas
 from dashboards_app.client import Problem, client
+from dashboards_app.pages import sharing
 
 
 def show() -> None:
@@ -28,7 +29,15 @@ def show() -> None:
         )
         if st.button("YAML", icon=":material/code:", type="tertiary", help="The dashboard as code"):
             _yaml(slug)
-        if not view and client().may("data:view_as"):
+        may = parts.permissions()
+        if (
+            not view
+            and "dashboard:share" in may
+            and st.button("Share", icon=":material/link:", type="tertiary", help="A link for whoever has it")
+        ):
+            st.session_state.pop("link-url", None)
+            sharing.share(slug)
+        if not view and "data:view_as" in may:
             _view_as()
 
 
@@ -54,8 +63,8 @@ def _view_as() -> None:
             "Attributes", placeholder="regions=EU; regions=US", help="What row rules compare with."
         )
         if st.button("Look", type="primary"):
-            parts = [part.strip() for part in text.split(";")]
-            st.query_params["as"] = ";".join([role, *filter(None, parts)])
+            given = [part.strip() for part in text.split(";")]
+            st.query_params["as"] = ";".join([role, *filter(None, given)])
             st.rerun()
 
 

@@ -172,3 +172,25 @@ def test_a_viewer_is_offered_what_they_may_see(browser: Browser, platform: Runni
         expect(page.get_by_text("You may not see this")).to_be_visible()
     finally:
         context.close()
+
+
+def test_a_dashboard_is_shared_by_a_link_and_no_more(
+    tab: Page, browser: Browser, platform: RunningPlatform
+) -> None:
+    tab.goto(f"{platform.url}/dashboard?slug=flights-operations")
+    tab.get_by_role("button", name="Share").click(timeout=60_000)
+    dialog(tab).get_by_role("textbox", name="Name").fill("board on the wall")
+    dialog(tab).get_by_role("button", name="Make link").click()
+    url = dialog(tab).locator("code").inner_text().strip()
+    dialog(tab).get_by_role("button", name="Done").click()
+    context = browser.new_context()
+    try:
+        stranger = context.new_page()
+        stranger.goto(url)
+        expect(stranger.locator(".live[data-state=live]")).to_be_visible(timeout=60_000)
+        row = dialog(tab).locator("[class*='st-key-key-link-']", has_text="board on the wall")
+        row.get_by_role("button", name="Revoke").click()
+        expect(row).to_have_count(0)
+        assert stranger.goto(url).status == 404  # type: ignore[union-attr]
+    finally:
+        context.close()

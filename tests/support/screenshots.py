@@ -40,6 +40,8 @@ PICTURES = (
     Picture("pipelines", "/pipelines", height=620),
     Picture("dashboards", "/", height=420),
     Picture("health", "/health", height=900),
+    Picture("audit", "/audit", height=760),
+    Picture("members", "/members", height=520),
 )
 
 
