@@ -6,11 +6,18 @@ import dagster as dg
 
 from orchestration.naming import bronze_key, day_of, days, silver_key
 from orchestration.resources import Platform
+from sluiceway.audit.actions import Action
+from sluiceway.audit.contracts import Actor, Entry
+from sluiceway.audit.service import record
 from sluiceway.catalog.contracts import FieldSpec, Pipeline
 from sluiceway.infra import telemetry
+from sluiceway.infra.database import Role
 from sluiceway.lake.errors import LakeDamaged
 from sluiceway.loading.replay import replay_day
 from sluiceway.warehouse.schema import COLUMN_TYPES
+
+DAGSTER = Actor("system", "dagster", "Dagster")
+"""Whoever is at the Dagster UI, or a schedule: Dagster does not tell."""
 
 
 def silver_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
@@ -34,6 +41,10 @@ def silver_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
     )
     def silver(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         platform: Platform = context.resources.platform
+        day = day_of(context.partition_key)
+        detail = {"pipeline": pipeline.slug, "from": day, "to": day, "run": context.run.run_id}
+        with platform.database.transaction(Role.WRITER, workspace_id=pipeline.workspace_id) as conn:
+            record(conn, Entry(Action.REPLAY_REQUESTED, DAGSTER, "pipeline", pipeline.slug, detail=detail))
         try:
             with telemetry.configured(platform.settings, "dagster"):
                 found = replay_day(
@@ -41,7 +52,7 @@ def silver_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
                     platform.lake,
                     platform.gate,
                     platform.pipeline(pipeline.id),
-                    day_of(context.partition_key),
+                    day,
                 )
         except LakeDamaged as error:
             raise dg.Failure(f"{error.detail} Silver is as it was.", allow_retries=False) from error

@@ -14,6 +14,7 @@ from dagster._core.definitions.sensor_definition import SensorExecutionData
 from orchestration.build import build_definitions
 from orchestration.defs.maintenance.schedules import SMALL_FILES
 from orchestration.resources import Platform
+from sluiceway.audit.reading import Search, search
 from sluiceway.infra.database import Database, Role
 from sluiceway.infra.settings import Settings
 from sluiceway.ingestion.contracts import Form, Position, SpoolRecord
@@ -111,6 +112,9 @@ def test_materialising_a_silver_day_replays_it_from_bronze(platform: Platform, d
             5.0,
             7.5,
         ]
+    with database.transaction(Role.APP, workspace_id=1) as connection:
+        told = search(connection, 1, Search(action="replay.requested"))
+    assert [(e.actor.kind, e.actor.id, e.target_id) for e in told] == [("system", "dagster", "orders")] * 2
 
 
 def put_small(lake: Lake, count: int) -> tuple[date, list[bytes]]:
