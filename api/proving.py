@@ -243,6 +243,7 @@ def begin_session(request: Request, services: ApiServices, proven: Proven) -> Si
             method=proven.method,
             second_factor=proven.second_factor,
             provider_id=proven.provider_id,
+            confirmed=proven.provider_id is None or _in_one_organization(conn, proven.user_id),
         )
         caller = sessions.find_session(conn, token, now=now, idle=idle_limit(settings))
         note_started(request, conn, _user(conn, proven.user_id), method=proven.method)
@@ -328,6 +329,14 @@ def _room(conn: sa.Connection, proven: Proven) -> int:
     if not found:
         raise NotPermitted("You do not belong to any workspace yet; ask its owner to add you.")
     return found[0]
+
+
+def _in_one_organization(conn: sa.Connection, user_id: uuid.UUID) -> bool:
+    """Whoever runs one organization's provider must not change how its people get into another."""
+    count: int = conn.execute(
+        sa.text("SELECT count(*) FROM app.organizations_of(:user)"), {"user": user_id}
+    ).scalar_one()
+    return count <= 1
 
 
 def _user(conn: sa.Connection, user_id: uuid.UUID) -> User:

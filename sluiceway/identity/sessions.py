@@ -59,10 +59,12 @@ def create_session(
     method: Method = "password",
     second_factor: bool = False,
     provider_id: uuid.UUID | None = None,
+    confirmed: bool = True,
 ) -> str:
     """Begin a session in one of the person's workspaces and return the cookie's token.
 
     The transaction must act for that workspace. The person's expired sessions are removed.
+    `confirmed`: whether beginning it proves enough for sensitive changes, too.
     """
     token = ids.token(32)
     conn.execute(
@@ -75,7 +77,7 @@ def create_session(
             " (token_hash, user_id, workspace_id, created_at, last_seen_at, expires_at, user_agent,"
             " address, persistent, method, second_factor, confirmed_at, provider_id)"
             " VALUES (:hash, :user, :workspace, :now, :now, :expires, :agent, :address, :persistent, :method,"
-            " :second, :now, :provider)"
+            " :second, :confirmed, :provider)"
         ),
         {
             "hash": hash_token(token),
@@ -88,6 +90,7 @@ def create_session(
             "persistent": persistent,
             "method": method,
             "second": second_factor,
+            "confirmed": now if confirmed else None,
             "provider": provider_id,
         },
     )

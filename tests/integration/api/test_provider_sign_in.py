@@ -159,6 +159,13 @@ def test_a_session_through_a_provider_stays_in_its_organization(
         "INSERT INTO app.memberships (workspace_id, user_id, role)"
         " SELECT 3, id, 'owner' FROM app.users WHERE email = 'both@example.com'"
     )
+    # Coming in again, they cannot be given a password here that would open the other organization, too.
+    own = {"X-Sluiceway-Request": "1"}
+    new = {"password": "violet otter climbs quietly"}
+    assert browser.put("/v1/me/password", json=new, headers=own).status_code == 204
+    browser, _ = _come(world, idp, provider, "u7")
+    refused = browser.put("/v1/me/password", json=new, headers=own)
+    assert (refused.status_code, refused.json()["code"]) == (403, "confirmation_required")
     world.execute("UPDATE app.sessions SET workspace_id = 3 WHERE provider_id IS NOT NULL")
     world.services.extra.pop("sessions")
     assert browser.get("/v1/me").status_code == 401
