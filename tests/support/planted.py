@@ -75,7 +75,9 @@ class Planted:
             return
         body = getattr(request, "_content", b"")  # a body that is a stream is gone
         sent = f"{request.url} {dict(request.headers)} {body.decode('utf-8', 'replace')}"
-        made = request.method == "POST" and answer.status_code < 300
+        # Whose password was right goes on with a token of that step: the one refusal that gives one.
+        goes_on = answer.status_code == 401 and '"code":"second_factor_required"' in text
+        made = request.method == "POST" and (answer.status_code < 300 or goes_on)
         for secret in shown:
             if secret in self.tokens and (made or secret in sent):
                 continue
