@@ -11,6 +11,7 @@ import orjson
 from sluiceway.kit.errors import SluicewayError
 
 MEDIA_TYPE = "application/problem+json"
+_LATER_S = 5.0  # of 429 and 503, where nobody knows better: both have to say when
 
 
 def problem_document(error: SluicewayError, *, request_id: str | None = None) -> tuple[bytes, dict[str, str]]:
@@ -29,8 +30,11 @@ def problem_document(error: SluicewayError, *, request_id: str | None = None) ->
     if request_id is not None:
         document["request_id"] = request_id
     headers = {"Cache-Control": "no-store", **error.headers}
-    if error.retry_after_s is not None:
-        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
+    later_s = error.retry_after_s
+    if later_s is None and error.status in (429, 503):
+        later_s = _LATER_S
+    if later_s is not None:
+        headers["Retry-After"] = str(max(1, math.ceil(later_s)))
     if error.status == 401:
         headers.setdefault("WWW-Authenticate", 'Bearer realm="sluiceway"')
     return orjson.dumps(document, default=str, option=orjson.OPT_NON_STR_KEYS), headers

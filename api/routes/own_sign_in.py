@@ -155,13 +155,20 @@ def confirm_totp(
     response_class=Response,
     summary="Remove the authenticator app",
     dependencies=[Fresh],
+    responses=problem_responses((404,)),
 )
 def remove_totp(request: Request, services: Services, who: Person) -> None:
     """Its recovery codes go with it."""
     own_sign_in.remove_totp(request, services, who)
 
 
-@router.post("/recovery-codes", status_code=201, summary="Make new recovery codes", dependencies=[Fresh])
+@router.post(
+    "/recovery-codes",
+    status_code=201,
+    summary="Make new recovery codes",
+    dependencies=[Fresh],
+    responses=problem_responses((404,)),
+)
 def make_recovery_codes(
     request: Request, services: Services, who: Person, response: Response
 ) -> RecoveryCodes:

@@ -120,7 +120,7 @@ def _session_holds(services: ApiServices, session: str, eyes: DataAccess, permis
 def broker_of(services: ApiServices) -> LiveBroker:
     """Raises `Unavailable` in a process that has no broker."""
     if services.broker is None:
-        raise Unavailable("This process serves no streams.")
+        raise Unavailable("This process serves no streams.", retry_after_s=1)
     return services.broker
 
 
