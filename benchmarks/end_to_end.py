@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -215,9 +215,12 @@ def with_orders(found: Stand) -> tuple[Database, str]:
     return database, key
 
 
+INGESTING: tuple[tuple[str, list[str]], ...] = (("web", ["--ingest-only"]), ("loader", []))
+
+
 @contextmanager
-def processes(found: Stand) -> Iterator[int]:
-    """An ingest process and a loader; the port of the first."""
+def processes(found: Stand, wanted: Sequence[tuple[str, list[str]]] = INGESTING) -> Iterator[int]:
+    """The processes (name, arguments), an ingest process and a loader unless told; the port of the first."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -225,7 +228,7 @@ def processes(found: Stand) -> Iterator[int]:
     base = [sys.executable, "-m"]
     started = [
         subprocess.Popen([*base, f"sluiceway.runtime.processes.{name}", *more], env=environment)
-        for name, more in (("web", ["--ingest-only"]), ("loader", []))
+        for name, more in wanted
     ]
     try:
         deadline = time.monotonic() + 60
