@@ -1,5 +1,6 @@
 """One dashboard: the canvas, its YAML, how another role sees it. Slug and role are in the page's address."""
 
+from contextlib import suppress
 from html import escape
 
 import streamlit as st
@@ -69,11 +70,11 @@ def _view_as() -> None:
 
 
 def _roles() -> list[str]:
-    try:
-        found = [role["slug"] for role in client().items("/v1/roles")]
-    except Problem:
-        found = ["owner", "admin", "editor", "analyst", "viewer"]
-    return [*reversed(found), "link"]
+    """The least of the built-in ones first, then the workspace's own, then who opens a link."""
+    own: list[str] = []
+    with suppress(Problem):  # who may not see roles still knows the built-in ones
+        own = [role["slug"] for role in client().items("/v1/roles") if not role["builtin"]]
+    return ["viewer", "analyst", "editor", "admin", "owner", *own, "link"]
 
 
 @st.dialog("Dashboard as code", width="large")
