@@ -80,10 +80,6 @@ class Client:
         """One page's items."""
         return list(self.get(path, **parameters)["items"])
 
-    def may(self, permission: str) -> bool:
-        """Whether the visitor may do this: to leave out what would be refused anyway."""
-        return permission in self.get("/v1/session").get("permissions", [])
-
     def _call(self, method: str, path: str, **options: Any) -> Any:
         options.setdefault("headers", self._headers)
         answer = self._answer(method, path, **options)

@@ -59,6 +59,17 @@ def done(call: Callable[[], Any], said: str) -> bool:
     return True
 
 
+def shown_once(
+    text: str, kept: str, why: str = "Copy it now: it is not kept and cannot be shown again."
+) -> None:
+    """A secret that cannot be had again; `kept`: where in the session it waits for being copied."""
+    st.write(why)
+    st.code(text, language=None, wrap_lines=True)
+    if st.button("Done", type="primary"):
+        st.session_state.pop(kept, None)
+        st.rerun()
+
+
 def ask(title: str, text: str, button: str, call: Callable[[], Any], said: str) -> None:
     """A dialog that asks once more before something that cannot be taken back."""
 

@@ -1,6 +1,5 @@
 """Entry of the Streamlit app: the shell, the navigation, who is signed in. Pages: `dashboards_app.pages`."""
 
-import json
 import time
 from html import escape
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import streamlit as st
 
 from dashboards_app import parts, ui
-from dashboards_app.client import Problem, client
+from dashboards_app.client import Problem, client, visitor
 from dashboards_app.pages import (
     access_rules,
     audit,
@@ -117,10 +116,7 @@ def _boards() -> list[tuple[str, str]]:
 
 def _person() -> None:
     """Who is signed in, and the way out, at the foot of the sidebar."""
-    try:
-        who = json.loads(st.context.headers.get("x-sluiceway-user") or "{}")
-    except ValueError:
-        who = {}
+    who = visitor()
     name = escape(who.get("name") or who.get("email") or "Signed in")
     about = escape(who.get("email") or "")
     with st.container(key="person"):

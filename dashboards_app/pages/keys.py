@@ -75,7 +75,7 @@ def _revoke(key: dict[str, Any]) -> None:
 @st.dialog("Rotate key")
 def _rotate(key: dict[str, Any]) -> None:
     if text := st.session_state.get("rotated-key"):
-        shown_once(text, "rotated-key")
+        parts.shown_once(text, "rotated-key")
         return
     st.write(f"**{ui.plain(key['name'])}** gets a new secret. The one until now goes on for:")
     overlap = st.segmented_control("Overlap", list(OVERLAPS), format_func=OVERLAPS.__getitem__, default=86400)
@@ -89,19 +89,10 @@ def _rotate(key: dict[str, Any]) -> None:
             st.rerun(scope="fragment")
 
 
-def shown_once(text: str, kept: str) -> None:
-    """A secret that cannot be had again; `kept`: where in the session it waits for being copied."""
-    st.write("Copy it now: it is not kept and cannot be shown again.")
-    st.code(text, language=None, wrap_lines=True)
-    if st.button("Done", type="primary"):
-        st.session_state.pop(kept, None)
-        st.rerun()
-
-
 @st.dialog("New API key")
 def _make() -> None:
     if text := st.session_state.get("new-key"):
-        shown_once(text, "new-key")
+        parts.shown_once(text, "new-key")
         return
     slugs = [p["slug"] for p in client().items("/v1/pipelines", limit=200)]
     with st.form("key", border=False):

@@ -119,11 +119,8 @@ def _change(member: dict[str, Any]) -> None:
 @st.dialog("Invite somebody")
 def _invite() -> None:
     if link := st.session_state.get("invitation-link"):
-        st.write("This installation sends no mail. Hand the link over yourself; it cannot be shown again.")
-        st.code(link, language=None, wrap_lines=True)
-        if st.button("Done", type="primary"):
-            st.session_state.pop("invitation-link", None)
-            st.rerun()
+        why = "This installation sends no mail. Hand the link over yourself; it cannot be shown again."
+        parts.shown_once(link, "invitation-link", why)
         return
     known = [role["slug"] for role in client().items("/v1/roles")]
     all_teams = {team["slug"]: team["name"] for team in client().items("/v1/teams")}

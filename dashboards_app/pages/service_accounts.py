@@ -47,11 +47,7 @@ def _row(account: dict[str, Any]) -> None:
 @st.dialog("Key of a service account")
 def _key(account: dict[str, Any]) -> None:
     if text := st.session_state.get("account-key"):
-        st.write("Copy it now: it is not kept and cannot be shown again.")
-        st.code(text, language=None, wrap_lines=True)
-        if st.button("Done", type="primary"):
-            st.session_state.pop("account-key", None)
-            st.rerun()
+        parts.shown_once(text, "account-key")
         return
     with st.form("account-key-form", border=False):
         name = st.text_input("Name", placeholder="What uses it", max_chars=100)

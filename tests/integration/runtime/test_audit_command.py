@@ -1,42 +1,15 @@
 """`sluiceway audit`, and what commands leave in the log."""
 
-import io
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
-
-import pytest
 
 from sluiceway.audit.contracts import AuditEntry
 from sluiceway.audit.reading import Search, search
 from sluiceway.infra.database import Database, Role
-from sluiceway.infra.settings import Settings
-from sluiceway.runtime import cli
 from tests.support.audited import numbered, owner, put
+from tests.support.command_line import Run
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run `sluiceway` in this process: exit code, standard output, standard error."""
-    assert settings.database_url is not None and settings.secret_key is not None
-    monkeypatch.setenv("SLUICEWAY_HOME", str(settings.home))
-    monkeypatch.setenv("SLUICEWAY_DATABASE_URL", settings.database_url)
-    monkeypatch.setenv("SLUICEWAY_SECRET_KEY", settings.secret_key)
-
-    def call(*arguments: str, stdin: str = "") -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["sluiceway", *arguments])
-        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        output = capsys.readouterr()
-        code = ended.value.code
-        return code if isinstance(code, int) else 0, output.out, output.err
-
-    return call
 
 
 def log(database: Database, action: str | None = None) -> list[AuditEntry]:

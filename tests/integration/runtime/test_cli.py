@@ -1,10 +1,8 @@
 """The command line as a person uses it: output, exit codes, and one clear line for what goes wrong."""
 
-import io
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,32 +14,11 @@ from sluiceway.infra.settings import Settings
 from sluiceway.lake.bronze import rows_of, to_parquet
 from sluiceway.lake.contracts import BronzeName
 from sluiceway.lake.service import Lake
-from sluiceway.runtime import cli
 from sluiceway.transforms.split import split
 from tests.support.bronze import DAY, record
+from tests.support.command_line import Run
 
 EXAMPLES = Path(__file__).parents[3] / "examples" / "pipelines"
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run `sluiceway` in this process: exit code, standard output, standard error."""
-    assert settings.database_url is not None and settings.secret_key is not None
-    monkeypatch.setenv("SLUICEWAY_HOME", str(settings.home))
-    monkeypatch.setenv("SLUICEWAY_DATABASE_URL", settings.database_url)
-    monkeypatch.setenv("SLUICEWAY_SECRET_KEY", settings.secret_key)
-
-    def call(*arguments: str, stdin: str = "") -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["sluiceway", *arguments])
-        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        output = capsys.readouterr()
-        code = ended.value.code
-        return code if isinstance(code, int) else 0, output.out, output.err
-
-    return call
 
 
 def test_key_create_prints_the_key_and_nothing_else(run: Run, database: Database) -> None:

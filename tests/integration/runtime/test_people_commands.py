@@ -1,39 +1,14 @@
 """Commands about people: from inviting to leaving, in more than one workspace and organization."""
 
-import io
-import sys
-from collections.abc import Callable
-
 import pytest
 import sqlalchemy as sa
 
 from sluiceway.identity import accepting, service
 from sluiceway.infra.clock import SystemClock
 from sluiceway.infra.database import Database, Role
-from sluiceway.infra.settings import Settings
-from sluiceway.runtime import cli
+from tests.support.command_line import Run
 
-Run = Callable[..., tuple[int, str, str]]
 PASSWORD = "violet otter climbs quietly"
-
-
-@pytest.fixture
-def run(settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run `sluiceway` in this process: exit code, standard output, standard error."""
-    monkeypatch.setenv("SLUICEWAY_HOME", str(settings.home))
-    monkeypatch.setenv("SLUICEWAY_DATABASE_URL", str(settings.database_url))
-    monkeypatch.setenv("SLUICEWAY_SECRET_KEY", str(settings.secret_key))
-
-    def call(*arguments: str, stdin: str = "") -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["sluiceway", *arguments])
-        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        output = capsys.readouterr()
-        code = ended.value.code
-        return code if isinstance(code, int) else 0, output.out, output.err
-
-    return call
 
 
 @pytest.fixture

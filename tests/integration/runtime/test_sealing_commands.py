@@ -1,10 +1,7 @@
 """`sluiceway secrets`, `usage`, `quota`, `user export` and `user delete`, as an operator uses them."""
 
-import io
 import json
 import stat
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,32 +12,11 @@ from sluiceway.infra.database import Database, Role
 from sluiceway.infra.envelope import CannotOpen
 from sluiceway.infra.keys import SecretKey, load_secret_key
 from sluiceway.infra.mail import seal_context, send_later
-from sluiceway.infra.settings import Settings, load_settings
+from sluiceway.infra.settings import load_settings
 from sluiceway.migrations import migrate
-from sluiceway.runtime import cli
+from tests.support.command_line import Run
 
-Run = Callable[..., tuple[int, str, str]]
 NEW_KEY = "another key for tests only, long enough too"
-
-
-@pytest.fixture
-def run(settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run `sluiceway` in this process: exit code, standard output, standard error."""
-    assert settings.database_url is not None and settings.secret_key is not None
-    monkeypatch.setenv("SLUICEWAY_HOME", str(settings.home))
-    monkeypatch.setenv("SLUICEWAY_DATABASE_URL", settings.database_url)
-    monkeypatch.setenv("SLUICEWAY_SECRET_KEY", settings.secret_key)
-
-    def call(*arguments: str, stdin: str = "") -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["sluiceway", *arguments])
-        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        output = capsys.readouterr()
-        code = ended.value.code
-        return code if isinstance(code, int) else 0, output.out, output.err
-
-    return call
 
 
 def mail(database: Database) -> bytes:
