@@ -11,9 +11,8 @@ from sluiceway.identity.keys import authenticate, get_key, parse_key
 from sluiceway.infra.clock import SystemClock
 from sluiceway.infra.database import Database, Role
 from sluiceway.warehouse.schema import apply_pipeline
-from tests.integration.runtime.test_cli import Run, run
+from tests.support.command_line import Run
 
-__all__ = ["run"]
 BOARD = "kind: Dashboard\nname: board\nwidgets: [{id: words, type: text, text: hello}]\n"
 
 

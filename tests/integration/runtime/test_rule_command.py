@@ -6,10 +6,8 @@ import sqlalchemy as sa
 
 from sluiceway.infra.database import Database, Role
 from sluiceway.warehouse.schema import apply_pipeline
-from tests.integration.runtime.test_cli import Run, run
+from tests.support.command_line import Run
 from tests.support.ruled import SALES
-
-__all__ = ["run"]
 
 RULE = """\
 kind: Rule

@@ -5,9 +5,7 @@ from sluiceway.infra.clock import SystemClock
 from sluiceway.infra.database import Database, Role
 from sluiceway.ingestion.senders.secrets import active_secrets
 from sluiceway.warehouse.schema import apply_pipeline
-from tests.integration.runtime.test_cli import Run, run
-
-__all__ = ["run"]
+from tests.support.command_line import Run
 
 SIGNED = "name: deliveries\nsource: {verify: {scheme: github}}\nfields: [{name: a, type: string}]\n"
 

@@ -7,9 +7,7 @@ from sluiceway.identity import factors, own_password, providers, service, sessio
 from sluiceway.infra.database import Database, Role
 from sluiceway.infra.settings import Settings
 from sluiceway.runtime.identity_provider import keep_provider
-from tests.integration.runtime.test_cli import Run, run
-
-__all__ = ["run"]
+from tests.support.command_line import Run
 
 EMAIL = "ada@example.com"
 
