@@ -18,6 +18,7 @@ from sluiceway.ingestion.errors import BodyTimeout, TooMuchInFlight
 MAX_IN_FLIGHT_BYTES = 256 * 1024 * 1024
 SILENCE_S = 30.0
 BODY_S = 30.0
+MAX_EVENTS = 100_000
 LEAST_BYTES_PER_S = 1000.0
 
 
@@ -27,12 +28,14 @@ class ClientGone(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`body_bytes` and `event_bytes` count decompressed bytes; `in_flight_bytes` all bodies that one process
-    holds at a time, of which one pipeline may hold half. `silence_s`: the longest wait for the next part of a
-    body; all of it must be there after `body_s` and what its size takes at `least_bytes_per_s`."""
+    """`body_bytes` and `event_bytes` count decompressed bytes; `events` of a request; `in_flight_bytes` all
+    bodies that one process holds at a time, of which one pipeline may hold half. `silence_s`: the longest
+    wait for the next part of a body; all of it must be there after `body_s` and what its size takes at
+    `least_bytes_per_s`."""
 
     body_bytes: int
     event_bytes: int
+    events: int = MAX_EVENTS
     in_flight_bytes: int = MAX_IN_FLIGHT_BYTES
     silence_s: float = SILENCE_S
     body_s: float = BODY_S

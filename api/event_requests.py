@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from starlette.types import Scope, Send
 
+from api.connection_guard import HeadersTooLarge
 from api.problems import MEDIA_TYPE, problem_document
 from sluiceway.ingestion.access import Admission
 from sluiceway.ingestion.contracts import Form
@@ -18,6 +19,9 @@ from sluiceway.kit.ids import uuid7
 
 PREFIX = "/v1/pipelines/"
 SUFFIX = "/events"
+MOST_KEPT_BYTES = 4096
+"""Of headers that go with a record. They go with each of its events too, into rows and dead letters: what is
+nothing in a request is a hundred thousand times as much in the database. No plain head is as long."""
 _KEY = b"bearer slw_"
 
 Headers = list[tuple[bytes, bytes]]
@@ -104,6 +108,17 @@ def read_request(scope: Scope) -> EventRequest:
 
 def is_event_path(path: str) -> bool:
     return path.startswith(PREFIX) and path.endswith(SUFFIX)
+
+
+def check_kept(headers: Headers, admission: Admission) -> None:
+    """Raises `HeadersTooLarge` for more than may be kept."""
+    kept = [(n, v) for n, v in headers if n in admission.headers or n == b"content-type"]
+    if sum(len(name) + len(value) for name, value in kept) > MOST_KEPT_BYTES:
+        names = ", ".join(sorted({name.decode("latin-1") for name, _ in kept}))
+        raise HeadersTooLarge(
+            f"The headers that are kept with events ({names}) may have {MOST_KEPT_BYTES} bytes together.",
+            extra={"limit_bytes": MOST_KEPT_BYTES},
+        )
 
 
 def kept_headers(

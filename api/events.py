@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import lru_cache, partial
-from math import inf
 from typing import TypeVar
 
 from starlette.types import Receive, Scope, Send
@@ -27,6 +26,7 @@ from api.event_requests import (
     EventRequest,
     Headers,
     MethodNotAllowed,
+    check_kept,
     kept_headers,
     read_request,
     send_answer,
@@ -42,7 +42,7 @@ from sluiceway.ingestion.bodies import inspect, is_form, is_ndjson
 from sluiceway.ingestion.changes import ChangeListener
 from sluiceway.ingestion.compression import decompress, known_encoding
 from sluiceway.ingestion.contracts import Form, LogWriter, Outcome, Position
-from sluiceway.ingestion.errors import MissingKey, TooManyEvents
+from sluiceway.ingestion.errors import MissingKey
 from sluiceway.ingestion.limits import IntakeLimits
 from sluiceway.ingestion.senders.contracts import Delivery, Reply, Verifier, workspace_of
 from sluiceway.kit.errors import SluicewayError, Unavailable
@@ -76,7 +76,7 @@ def event_app(
     """
     lookup = DatabaseLookup(database, clock or SystemClock())
     access = AccessCache(lookup, senders=lookup.sender, pages=lookup.page)
-    found = limits or Limits(settings.max_body_bytes, settings.max_event_bytes)
+    found = limits or Limits(settings.max_body_bytes, settings.max_event_bytes, settings.max_request_events)
     return EventRoute(
         spool, access, settings.node, found, database, intake=intake, public_url=settings.public_url,
         proxies=settings.trusted_proxies,
@@ -178,8 +178,10 @@ class EventRoute:
         if size > most_bytes:
             return False
         try:
-            form, events = inspect(body, ndjson=head.ndjson, max_event_bytes=most_event_bytes)
-            if events == 0 or events > most_events:
+            form, events = inspect(
+                body, ndjson=head.ndjson, max_event_bytes=most_event_bytes, max_events=most_events
+            )
+            if events == 0:
                 return False
             if self._intake is not None and not self._intake.take_now(admission, events, size):
                 return False
@@ -293,6 +295,7 @@ class EventRoute:
         self, asked: EventRequest, admission: Admission, receive: Receive, held: Held
     ) -> "tuple[int, bytes] | Reply":
         is_a_form, ndjson = _kind(asked.content_type)
+        check_kept(asked.headers, admission)
         encoding = asked.content_encoding and known_encoding(asked.content_encoding.decode("latin-1"))
         most_bytes, most_event_bytes, most_events = self._most(admission)
         pairs = FormReader()
@@ -305,16 +308,12 @@ class EventRoute:
             body = await asyncio.to_thread(decompress, body, encoding, most_bytes)
             held.add(len(body))
         look = partial(
-            inspect, body, ndjson=ndjson, max_event_bytes=most_event_bytes, form=is_a_form, pairs=pairs
-        )
+            inspect, body, ndjson=ndjson, max_event_bytes=most_event_bytes, max_events=most_events,
+            form=is_a_form, pairs=pairs,
+        )  # fmt: skip
         form, events = await _in_thread_if_long(look, body, costly=is_a_form)
         if events == 0:
             return 0, _NOTHING
-        if events > most_events:
-            raise TooManyEvents(
-                f"A request to this pipeline may hold {most_events:.0f} events; this one holds {events}.",
-                extra={"limit_events": most_events},
-            )
         if self._intake is not None:
             waiting = self._intake.take(admission, events, len(body))
             if waiting is not None:
@@ -375,15 +374,15 @@ class EventRoute:
             return self._spool.refusal
         return self._intake.look(admission)
 
-    def _most(self, admission: Admission) -> tuple[int, int, float]:
+    def _most(self, admission: Admission) -> tuple[int, int, int]:
         """Bytes of a body and of an event, and events of a request: the platform's and the pipeline's own."""
         own, all_ = admission.limits, self._limits
         if own is NO_LIMITS:
-            return all_.body_bytes, all_.event_bytes, inf
+            return all_.body_bytes, all_.event_bytes, all_.events
         return (
             all_.body_bytes if own.body_bytes is None else min(all_.body_bytes, own.body_bytes),
             all_.event_bytes if own.event_bytes is None else min(all_.event_bytes, own.event_bytes),
-            inf if own.events_per_request is None else own.events_per_request,
+            all_.events if own.events_per_request is None else min(all_.events, own.events_per_request),
         )
 
 

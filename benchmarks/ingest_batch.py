@@ -46,7 +46,7 @@ def _parse_only(bodies: list[bytes], events: list[int]) -> float:
     parsed = 0
     while time.perf_counter() - began < 1.0:
         for body, count in zip(bodies, events, strict=True):
-            assert inspect(body, ndjson=True, max_event_bytes=1 << 20)[1] == count
+            assert inspect(body, ndjson=True, max_event_bytes=1 << 20, max_events=count)[1] == count
             parsed += count
     return parsed / (time.perf_counter() - began)
 

@@ -44,7 +44,7 @@ def receiving(view: View) -> Stage:
             warn(
                 f"{percent(refused / requests)} of the last minute's requests were refused, most with code"
                 f" {most}.",
-                "Their senders are told why; docs/api.md lists the codes, and /metrics counts"
+                "Their senders are told why; docs/ingestion.md lists the codes, and /metrics counts"
                 " sluiceway_ingest_requests_total by them.",
             )
         )

@@ -240,6 +240,9 @@ SETTINGS: dict[str, Setting] = {
     "max_event_bytes": Setting(
         "SLUICEWAY_MAX_EVENT_BYTES", str(1024 * 1024), _integer(1024, 64 << 20), "Largest single event."
     ),
+    "max_request_events": Setting(
+        "SLUICEWAY_MAX_REQUEST_EVENTS", "100000", _integer(1, 10_000_000), "Most events in one request."
+    ),
     "spools": Setting(
         "SLUICEWAY_SPOOLS",
         None,
@@ -304,7 +307,7 @@ SETTINGS: dict[str, Setting] = {
         "SLUICEWAY_USER_REQUESTS_PER_MINUTE",
         "3000",
         _integer(0, 10_000_000),
-        "Requests to the API that one person may make in a minute, by each web process; 0: no limit.",
+        "Requests to the API that one person may make in a minute; 0: no limit.",
     ),
     "key_requests_per_minute": Setting(
         "SLUICEWAY_KEY_REQUESTS_PER_MINUTE",
@@ -316,7 +319,7 @@ SETTINGS: dict[str, Setting] = {
         "SLUICEWAY_ADDRESS_REQUESTS_PER_MINUTE",
         "600",
         _integer(0, 10_000_000),
-        "The same for requests from one address that show no good session or key.",
+        "The same for requests from one address that show no good session or key, by each web process.",
     ),
     "smtp_url": Setting(
         "SLUICEWAY_SMTP_URL",
@@ -462,6 +465,7 @@ class Settings:
     log_days: int
     max_body_bytes: int
     max_event_bytes: int
+    max_request_events: int
     spools: tuple[Path, ...]
     spool_segment_bytes: int
     spool_max_bytes: int

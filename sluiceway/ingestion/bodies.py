@@ -18,6 +18,7 @@ from sluiceway.ingestion.errors import (
     MalformedForm,
     NestedTooDeep,
     NotAnEvent,
+    TooManyEvents,
     UnknownMediaType,
 )
 from sluiceway.kit.errors import SluicewayError
@@ -32,6 +33,8 @@ NDJSON_TYPES = frozenset(
 _CHARSETS = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 _SPACE = b" \t\r\n"
 _SLICE = 4096
+# Lines of NDJSON beyond the events: blank ones are skipped, but each is looked at.
+_BLANK_LINES = 10_000
 
 
 class _Object(msgspec.Struct, gc=False):
@@ -75,23 +78,24 @@ def inspect(
     *,
     ndjson: bool,
     max_event_bytes: int,
+    max_events: int,
     form: bool = False,
     pairs: Callable[[bytes], Pairs | None] = form_pairs,
 ) -> tuple[Form, int]:
     """The form of a whole body and how many events it holds (0 only for an empty array).
 
-    Raises `EmptyBody`, `InvalidEncoding`, `MalformedBody`, `NestedTooDeep`, `NotAnEvent`, `EventTooLarge`;
-    for a form also `MalformedForm` and, where it is JSON after all, `UnknownMediaType`.
+    Raises `EmptyBody`, `InvalidEncoding`, `MalformedBody`, `NestedTooDeep`, `NotAnEvent`, `EventTooLarge`,
+    `TooManyEvents`; for a form also `MalformedForm` and, where it is JSON after all, `UnknownMediaType`.
     """
     if form:
         _check_form(body, max_event_bytes, pairs)
         return Form.FORM, 1
     _check_utf8(body)
     if ndjson:
-        return Form.NDJSON, _count_lines(body, max_event_bytes)
+        return Form.NDJSON, _count_lines(body, max_event_bytes, max_events)
     first = body[:64].lstrip(_SPACE)[:1] or body.lstrip(_SPACE)[:1]
     if first == b"[":
-        return Form.ARRAY, _count_items(body, max_event_bytes)
+        return Form.ARRAY, _count_items(body, max_event_bytes, max_events)
     if not first:
         raise EmptyBody("The body holds no event.")
     if len(body) > max_event_bytes:
@@ -117,8 +121,12 @@ def _check_form(body: bytes, max_event_bytes: int, read: Callable[[bytes], Pairs
         raise EmptyBody("The form holds no value.")
 
 
-def _count_lines(body: bytes, max_event_bytes: int) -> int:
+def _count_lines(body: bytes, max_event_bytes: int, max_events: int) -> int:
+    if body.count(b"\n") > max_events + _BLANK_LINES:
+        raise _too_many(max_events)  # before anything is made of each line
     count = _count_tidy_lines(body)
+    if count is not None and count > max_events:
+        raise _too_many(max_events)
     if count is not None and len(body) <= max_event_bytes:
         return count
     lines = body.split(b"\n")
@@ -132,6 +140,8 @@ def _count_lines(body: bytes, max_event_bytes: int) -> int:
         count = len(lines)
     if count == 0:
         raise EmptyBody("The body holds no event.")
+    if count > max_events:
+        raise _too_many(max_events)
     if len(body) > max_event_bytes and max(map(len, lines)) > max_event_bytes:
         line = next(i for i, text in enumerate(lines, 1) if len(text) > max_event_bytes)
         raise _event_too_large(max_event_bytes, line=line)
@@ -169,11 +179,13 @@ def _check_each(lines: list[bytes]) -> list[bytes]:
     return found
 
 
-def _count_items(body: bytes, max_event_bytes: int) -> int:
+def _count_items(body: bytes, max_event_bytes: int, max_events: int) -> int:
     try:
         count = len(_many(body))
     except (msgspec.DecodeError, RecursionError) as error:
         raise _refusal(error) from None
+    if count > max_events:
+        raise _too_many(max_events)
     if len(body) > max_event_bytes:
         for index, item in enumerate(_items(body)):
             if len(memoryview(item)) > max_event_bytes:
@@ -218,3 +230,9 @@ def _event_too_large(limit: int, *, line: int | None = None, index: int | None =
     if index is not None:
         where, extra["index"] = f"Event {index} of the array", index
     return EventTooLarge(f"{where} has more than {limit} bytes.", extra=extra)
+
+
+def _too_many(limit: int) -> TooManyEvents:
+    return TooManyEvents(
+        f"A request to this pipeline may hold {limit} events: split it.", extra={"limit_events": limit}
+    )

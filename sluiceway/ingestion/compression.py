@@ -8,6 +8,7 @@ from sluiceway.ingestion.errors import (
     BodyTooLarge,
     BrokenCompression,
     CompressionRatio,
+    TooManyMembers,
     UnknownContentEncoding,
 )
 from sluiceway.kit.errors import SluicewayError
@@ -21,6 +22,10 @@ MOST_RATIO = 100
 """Events compress 5 to 30 times. What becomes more than so many times as long is made to cost us memory."""
 RATIO_FREE_BYTES = 1024 * 1024
 """Up to this length nobody is asked how well it compressed."""
+MOST_MEMBERS = 65_536
+"""Gzip members, or zstd frames, of one body: each costs its work, however little is in it."""
+_FIRST_BITE_BYTES = 1024
+_MOST_BITE_BYTES = 1024 * 1024
 
 
 def known_encoding(value: str) -> str | None:
@@ -39,7 +44,7 @@ def decompress(data: bytes, encoding: str, limit: int) -> bytes:
     """The body as it was before `encoding`; several frames or members in a row are one body.
 
     Raises `BodyTooLarge` over `limit` bytes, `CompressionRatio` over `MOST_RATIO` times its length (and
-    `RATIO_FREE_BYTES`), `BrokenCompression` if it is damaged or cut short.
+    `RATIO_FREE_BYTES`), `TooManyMembers`, `BrokenCompression` if it is damaged or cut short.
     """
     by_ratio = max(RATIO_FREE_BYTES, MOST_RATIO * len(data))
     most = min(limit, by_ratio)
@@ -72,26 +77,34 @@ def _ratio() -> SluicewayError:
 def _gunzip(data: bytes, limit: int) -> bytes | None:
     parts: list[bytes] = []
     room = limit + 1
-    rest = data
-    while rest:
+    view = memoryview(data)
+    at = members = 0
+    while at < len(data):
+        members = _one_more(members)
         member = zlib.decompressobj(wbits=31)
-        part = member.decompress(rest, room)
-        parts.append(part)
-        room -= len(part)
-        if room <= 0:
-            raise _TooMuch
+        # What lies behind a member is given back as a copy: in bites, or many small ones cost their square.
+        size = _FIRST_BITE_BYTES
+        while at < len(data) and not member.eof:
+            bite = view[at : at + size]
+            part = member.decompress(bite, room)
+            at += len(bite) - len(member.unused_data)
+            parts.append(part)
+            room -= len(part)
+            if room <= 0:
+                raise _TooMuch
+            size = min(8 * size, _MOST_BITE_BYTES)
         if not member.eof:
             return None
-        rest = member.unused_data
     return b"".join(parts)
 
 
 def _unzstd(data: bytes, limit: int) -> bytes | None:
     parts: list[bytes] = []
     room = limit
-    at = 0
+    at = frames = 0
     decompressor = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES)
     while at < len(data):
+        frames = _one_more(frames)
         frame = decompressor.decompressobj()
         while at < len(data) and not frame.eof:
             # Small enough bites that one cannot become more than the room that is left, or 2 MiB.
@@ -105,3 +118,12 @@ def _unzstd(data: bytes, limit: int) -> bytes | None:
         if not frame.eof:
             return None
     return b"".join(parts)
+
+
+def _one_more(members: int) -> int:
+    if members == MOST_MEMBERS:
+        raise TooManyMembers(
+            f"A compressed body may have {MOST_MEMBERS} gzip members or zstd frames: put more into each.",
+            extra={"limit_members": MOST_MEMBERS},
+        )
+    return members + 1

@@ -98,6 +98,13 @@ class CompressionRatio(TooLarge):
     title = "The body grows too much when decompressed"
 
 
+class TooManyMembers(TooLarge):
+    """Compressed in pieces so small that undoing it would cost more than the events in it."""
+
+    code = "too_many_members"
+    title = "The body is compressed in too many pieces"
+
+
 class EventTooLarge(TooLarge):
     code = "event_too_large"
     title = "An event is too large"

@@ -29,6 +29,8 @@ from sluiceway.lake.errors import LakeUnavailable
 from sluiceway.lake.service import Lake
 
 FLUSH_BYTES = 32 * 1024 * 1024
+FLUSH_EVENTS = 500_000
+"""However small they are: each is a row in memory until its object is put."""
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 15.0
 _ASK_AGAIN_S = 1.0
@@ -143,7 +145,7 @@ class BronzeWriter:
         folder.mkdir(parents=True, exist_ok=True)
         self._cursor = Cursor(folder / "bronze.cursor")
         self._records: list[SpoolRecord] = []
-        self._size_bytes = 0
+        self._size_bytes = self._events = 0
         self._oldest = 0.0
         self._failures = 0
         self._gone: set[int] = set()
@@ -178,8 +180,8 @@ class BronzeWriter:
         """
         if self._cursor.intent is None:
             room = self._flush_bytes - self._size_bytes
-            fresh = self._reader.read(self._next(), room) if room > 0 else []
-            self._keep(fresh)
+            if room > 0 and self._events < FLUSH_EVENTS:
+                self._keep(_first(self._reader.read(self._next(), room), FLUSH_EVENTS - self._events))
         elif not self._records:
             self._keep(self._intended(self._cursor.intent))
             self._again = True
@@ -189,7 +191,7 @@ class BronzeWriter:
                 self._done(0, 0, 0)
                 return True
         begun = self._cursor.intent is not None
-        full = self._size_bytes >= self._flush_bytes
+        full = self._size_bytes >= self._flush_bytes or self._events >= FLUSH_EVENTS
         due = begun or full or force or time.monotonic() - self._oldest >= self._flush_s
         if not self._records or not due:
             self.state = replace(self.state, waiting_bytes=self._size_bytes)
@@ -205,6 +207,7 @@ class BronzeWriter:
             self._oldest = time.monotonic()
         self._records += records
         self._size_bytes += sum(len(record.body) for record in records)
+        self._events += sum(record.events for record in records)
 
     def _intended(self, intent: Intent) -> list[SpoolRecord]:
         """The records of a stretch that was begun before a restart: those that can be read still.
@@ -255,7 +258,8 @@ class BronzeWriter:
         self._cursor.save(intent.end, None)
         self._on_step("committed")
         reach("lake.cursor_saved")
-        self._records, self._size_bytes, self._again = [], 0, False
+        self._records, self._again = [], False
+        self._size_bytes = self._events = 0
         self._done(objects, events, size_bytes)
 
     def _put(self, name: BronzeName, data: bytes) -> None:
@@ -311,6 +315,16 @@ class BronzeWriter:
             failures=self.state.failures + 1,
         )
         return growing_pause_s(self._failures, _FIRST_PAUSE_S, _LONGEST_PAUSE_S)
+
+
+def _first(records: list[SpoolRecord], events: int) -> list[SpoolRecord]:
+    """As many records from the first on as hold so many events, and at least that one."""
+    found = 0
+    for number, record in enumerate(records):
+        found += record.events
+        if found >= events:
+            return records[: number + 1]
+    return records
 
 
 def _groups(records: list[SpoolRecord]) -> Iterator[tuple[int, int, date, list[SpoolRecord]]]:

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from sluiceway.ingestion.contracts import LogReader, Position, SpoolRecord
 from sluiceway.loading.backlog import STRETCH_BYTES, Span
 
+MAX_EVENTS = 100_000
+"""Of a turn: what becomes of an event is held in memory until its batch is committed, however small it is."""
+
 
 @dataclass(frozen=True, slots=True)
 class Taken:
@@ -26,15 +29,21 @@ class _Pass:
     pipelines: set[int]
 
 
-def fetch(reader: LogReader, wanted: Mapping[int, Sequence[Span]], max_bytes: int) -> dict[int, Taken]:
-    """The records in each pipeline's spans, about `max_bytes` in all; a pipeline's spans are in order.
+def fetch(
+    reader: LogReader,
+    wanted: Mapping[int, Sequence[Span]],
+    max_bytes: int,
+    max_events: int = MAX_EVENTS,
+) -> dict[int, Taken]:
+    """The records in each pipeline's spans, about `max_bytes` or `max_events` in all, whichever comes first;
+    a pipeline's spans are in order.
 
     A pipeline whose spans held nothing readable has no records but an `end`.
     """
     starts = {pipeline_id: spans[0].begin for pipeline_id, spans in wanted.items()}
     found: dict[int, list[SpoolRecord]] = {pipeline_id: [] for pipeline_id in wanted}
     sizes = dict.fromkeys(wanted, 0)
-    budget = max_bytes
+    budget, events = max_bytes, 0
     for one in _passes(wanted):
         if budget <= 0:
             break
@@ -47,6 +56,10 @@ def fetch(reader: LogReader, wanted: Mapping[int, Sequence[Span]], max_bytes: in
                 continue  # it is loaded, or being loaded
             found[pipeline_id].append(record)
             sizes[pipeline_id] += size
+            events += record.events
+            if events >= max_events:
+                budget = 0
+                break
     taken: dict[int, Taken] = {}
     for pipeline_id, own in found.items():
         if budget > 0:

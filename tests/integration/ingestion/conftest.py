@@ -96,7 +96,7 @@ def serve(database: Database, settings: Settings, way: str, guard: GuardLimits) 
 
     def start(spool: SpoolWriter | None = None, **limits: object) -> Running:
         writer = spool or SpoolWriter(settings.spool_dir)
-        found = Limits(settings.max_body_bytes, settings.max_event_bytes)
+        found = Limits(settings.max_body_bytes, settings.max_event_bytes, settings.max_request_events)
         found = dataclasses.replace(found, **limits)  # type: ignore[arg-type]
         intake = open_limits(settings, database, writer)
         route = event_app(settings, writer, database, limits=found, intake=intake)

@@ -78,6 +78,26 @@ def test_only_the_headers_that_the_pipeline_reads_are_kept(running) -> None:
     assert record.headers == {"x-github-event": "push"}
 
 
+def test_headers_that_go_with_each_event_are_short(running) -> None:
+    """One that is nothing in a request is gigabytes in the rows or dead letters of its events."""
+    assert running.post(b"{}", x_github_event="p" * 3000, x_other="o" * 20_000).status_code == 202
+    found = problem(running.post(b"{}", x_github_event="p" * 5000), 431, "headers_too_large")
+    assert found["limit_bytes"] == 4096 and "x-github-event" in found["detail"]
+    assert [len(r.headers["x-github-event"]) for r in running.records()] == [3000]
+
+
+def test_a_request_holds_only_so_many_events(serve) -> None:
+    running = serve(events=5)
+    for body, more, kind in (
+        (b"[{},{},{},{},{}]", b"[{},{},{},{},{},{}]", "application/json"),
+        (b"{}\n" * 5, b"{}\n" * 6, "application/x-ndjson"),
+    ):
+        assert running.post(body, content_type=kind).json()["accepted"] == 5
+        found = problem(running.post(more, content_type=kind), 413, "too_many_events")
+        assert found["limit_events"] == 5
+    assert [r.events for r in running.records()] == [5, 5]
+
+
 def test_a_form_is_one_event_and_says_so(running) -> None:
     body = b"From=%2B15550100&Body=hello"
     response = running.post(body, content_type="application/x-www-form-urlencoded; charset=utf-8")

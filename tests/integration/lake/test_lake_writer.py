@@ -165,6 +165,20 @@ def test_it_waits_for_time_or_size(lake: Lake, tmp_path: Path) -> None:
     assert writer.position > Position(1, 100)
 
 
+def test_it_writes_when_many_events_wait_however_small(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sluiceway.lake.writer.FLUSH_EVENTS", 5)
+    records = [record(n) for n in range(8)]  # of two events each
+    writer = make(ListReader(records), lake, tmp_path / "cursor")
+    for written in (6, 12):
+        assert writer.step()
+        assert len(payloads(lake, pipeline())) == written
+    assert not writer.step()
+    writer.step(force=True)
+    assert payloads(lake, pipeline()) == expected(records)
+
+
 def test_a_lake_that_fails_is_tried_again_and_nothing_is_lost(
     lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

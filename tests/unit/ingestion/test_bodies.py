@@ -1,20 +1,25 @@
 """What is a body of events, and what exactly is wrong with one that is not."""
 
 import gzip
+import random
+import tracemalloc
+import zlib
 
 import msgspec
 import pytest
 import zstandard
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sluiceway.ingestion.bodies import inspect, is_ndjson
-from sluiceway.ingestion.compression import RATIO_FREE_BYTES, decompress, known_encoding
+from sluiceway.ingestion.compression import MOST_MEMBERS, RATIO_FREE_BYTES, decompress, known_encoding
 from sluiceway.ingestion.contracts import Form
 from sluiceway.ingestion.errors import (
     BodyTooLarge,
     BrokenCompression,
     CompressionRatio,
+    TooManyEvents,
+    TooManyMembers,
     UnknownContentEncoding,
     UnknownMediaType,
 )
@@ -24,7 +29,7 @@ EVENT_LIMIT = 4000
 
 
 def look(body: bytes, *, ndjson: bool = False) -> tuple[Form, int]:
-    return inspect(body, ndjson=ndjson, max_event_bytes=EVENT_LIMIT)
+    return inspect(body, ndjson=ndjson, max_event_bytes=EVENT_LIMIT, max_events=100_000)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +92,7 @@ def test_a_whole_body_is_told_and_counted(body: bytes, ndjson: bool, form: Form,
 def test_what_is_wrong_has_its_own_code(body: bytes, ndjson: bool, code: str) -> None:
     limit = EVENT_LIMIT if code == "event_too_large" else 1 << 20
     with pytest.raises(SluicewayError) as raised:
-        inspect(body, ndjson=ndjson, max_event_bytes=limit)
+        inspect(body, ndjson=ndjson, max_event_bytes=limit, max_events=100_000)
     assert raised.value.code == code
     assert 400 <= raised.value.status < 500
     assert "jSON" not in raised.value.detail
@@ -112,17 +117,44 @@ json_values = st.recursive(
 events_strategy = st.lists(st.dictionaries(st.text(), json_values, max_size=4), max_size=6)
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(events=events_strategy)
 def test_any_valid_json_is_taken(events: list[dict[str, object]]) -> None:
     if any("\ud800" <= c <= "\udfff" for c in repr(events)):
         return
     lines = [msgspec.json.encode(event) for event in events]
-    assert inspect(b"[" + b",".join(lines) + b"]", ndjson=False, max_event_bytes=1 << 20) == (
-        Form.ARRAY, len(events),
-    )  # fmt: skip
+    most = {"max_event_bytes": 1 << 20, "max_events": 100}
+    assert inspect(b"[" + b",".join(lines) + b"]", ndjson=False, **most) == (Form.ARRAY, len(events))
     if events:
-        body = b"\n".join(lines)
-        assert inspect(body, ndjson=True, max_event_bytes=1 << 20) == (Form.NDJSON, len(events))
+        assert inspect(b"\n".join(lines), ndjson=True, **most) == (Form.NDJSON, len(events))
+
+
+@pytest.mark.parametrize(
+    ("body", "ndjson", "events"),
+    [
+        (b"[{},{},{},{}]", False, 4),
+        (b"{}\n{}\n{}\n{}", True, 4),
+        (b'{"a":\t1}\n\n{}\r\n{ }\n{}\n', True, 4),
+    ],
+)
+def test_no_more_events_than_a_request_may_hold(body: bytes, ndjson: bool, events: int) -> None:
+    assert inspect(body, ndjson=ndjson, max_event_bytes=1 << 20, max_events=events)[1] == events
+    with pytest.raises(TooManyEvents) as refused:
+        inspect(body, ndjson=ndjson, max_event_bytes=1 << 20, max_events=events - 1)
+    assert refused.value.extra == {"limit_events": events - 1}
+
+
+@pytest.mark.parametrize("line", [b"{}\n", b"\n"])
+def test_a_body_of_too_many_lines_costs_no_memory(line: bytes) -> None:
+    """What is made of each line takes many times the body's own size."""
+    body = b"{}\n" + line * 1_000_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(TooManyEvents):
+            inspect(body, ndjson=True, max_event_bytes=1 << 20, max_events=100_000)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
 
 
 @given(
@@ -195,9 +227,52 @@ def test_decompression(encoding: str) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "zstd"])
-def test_a_bomb_stops_at_the_limit(encoding: str) -> None:
-    import tracemalloc
+def test_members_of_any_size_in_a_row_are_one_body(encoding: str) -> None:
+    chance = random.Random(20261121)
+    parts = [chance.randbytes(chance.choice([0, 1, 900, 1023, 1024, 1025, 9000, 70_000])) for _ in range(200)]
+    packed, whole = b"".join(compress(part, encoding) for part in parts), b"".join(parts)
+    assert decompress(packed, encoding, len(whole)) == whole
+    with pytest.raises(BodyTooLarge):
+        decompress(packed, encoding, len(whole) - 1)
+    with pytest.raises(BrokenCompression):
+        decompress(packed[:-1], encoding, len(whole))
 
+
+@pytest.mark.parametrize("encoding", ["gzip", "zstd"])
+def test_a_body_in_too_many_pieces_is_refused(encoding: str) -> None:
+    """Each piece costs its work, whatever is in it: nothing but empty ones kept a core busy for minutes."""
+    packed = compress(b"", encoding) * (MOST_MEMBERS - 1) + compress(b"{}", encoding)
+    assert decompress(packed, encoding, 1 << 24) == b"{}"
+    with pytest.raises(TooManyMembers) as refused:
+        decompress(packed + compress(b"", encoding), encoding, 1 << 24)
+    assert refused.value.extra == {"limit_members": MOST_MEMBERS}
+
+
+def test_what_lies_behind_a_small_member_is_not_copied_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The work grows with the body, not with its square: every byte is handed over a few times at most."""
+    handed = 0
+    make = zlib.decompressobj
+
+    class Counting:
+        def __init__(self, wbits: int) -> None:
+            self.inner = make(wbits=wbits)
+
+        def decompress(self, data: memoryview, room: int) -> bytes:
+            nonlocal handed
+            handed += len(data)
+            return self.inner.decompress(data, room)
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self.inner, name)
+
+    monkeypatch.setattr("sluiceway.ingestion.compression.zlib.decompressobj", Counting)
+    packed = compress(b"{}", "gzip") * 20_000
+    assert decompress(packed, "gzip", 1 << 20) == b"{}" * 20_000
+    assert handed < 50 * len(packed)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "zstd"])
+def test_a_bomb_stops_at_the_limit(encoding: str) -> None:
     bomb = compress(bytes(300_000_000), encoding)
     tracemalloc.start()
     try:

@@ -143,7 +143,8 @@ def load(
     chosen = chance.sample(list(backlog), chance.randint(1, len(backlog.waiting)))
     limit = chance.choice([None, 1, 300])
     wanted = {p: backlog.spans(p, max_bytes=limit) for p in chosen}
-    for pipeline_id, taken in fetch(reader, wanted, limit or 1 << 30).items():
+    most_events = chance.choice([1, 3, 1000])
+    for pipeline_id, taken in fetch(reader, wanted, limit or 1 << 30, most_events).items():
         expected = backlog.position_after(pipeline_id, taken.end)
         for record in taken.records:
             assert record.pipeline_id == pipeline_id
