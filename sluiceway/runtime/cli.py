@@ -33,6 +33,7 @@ from sluiceway.runtime.commands import (
     users,
     verifying,
 )
+from sluiceway.runtime.commands.workspace import WorkspaceOption
 
 app = typer.Typer(
     name="sluiceway",
@@ -122,14 +123,14 @@ def apply(
         list[Path],
         typer.Argument(help="YAML files of kind Pipeline, Suite, Rule or Dashboard; - reads standard input."),
     ],
+    workspace: WorkspaceOption = None,
 ) -> None:
     """Apply files: what changed becomes a new version, what did not stays as it is."""
-    from sluiceway.infra.settings import load_settings
     from sluiceway.runtime.commands.applying import apply_files
-    from sluiceway.runtime.sessions import command_database
+    from sluiceway.runtime.commands.workspace import on_database
 
-    with command_database(load_settings()) as database:
-        failed = apply_files(database, files, typer.echo)
+    with on_database(workspace) as (database, room):
+        failed = apply_files(database, room, files, typer.echo)
     raise typer.Exit(2 if failed else 0)
 
 
@@ -140,14 +141,14 @@ def export(
     into: Annotated[
         Path | None, typer.Option(help="A folder to write one file each into; default: print.")
     ] = None,
+    workspace: WorkspaceOption = None,
 ) -> None:
     """Print pipelines, suites, rules or dashboards as the YAML they were applied as."""
-    from sluiceway.infra.settings import load_settings
     from sluiceway.runtime.commands.applying import export_documents
-    from sluiceway.runtime.sessions import command_database
+    from sluiceway.runtime.commands.workspace import on_database
 
-    with command_database(load_settings()) as database:
-        export_documents(database, kind.lower(), names or [], into, typer.echo)
+    with on_database(workspace) as (database, room):
+        export_documents(database, room, kind.lower(), names or [], into, typer.echo)
 
 
 @app.command()
@@ -159,15 +160,16 @@ def replay(
     last: Annotated[
         datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="Last day; default: the first.")
     ] = None,
+    workspace: WorkspaceOption = None,
 ) -> None:
     """Derive silver anew from bronze, for events received on these days."""
     from sluiceway.infra.settings import load_settings
     from sluiceway.runtime.commands.replaying import replay_days
-    from sluiceway.runtime.sessions import command_database
+    from sluiceway.runtime.commands.workspace import on_database
 
-    settings = load_settings()
-    with command_database(settings) as database:
-        replay_days(settings, database, pipeline, first.date(), (last or first).date(), typer.echo)
+    until = (last or first).date()
+    with on_database(workspace) as (database, room):
+        replay_days(load_settings(), database, room, pipeline, first.date(), until, typer.echo)
 
 
 def main() -> NoReturn:

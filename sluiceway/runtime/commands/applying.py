@@ -27,7 +27,7 @@ class FileUnreadable(InvalidInput):
     title = "A file cannot be read"
 
 
-def apply_files(database: Database, files: Sequence[Path], echo: Echo) -> bool:
+def apply_files(database: Database, workspace_id: int, files: Sequence[Path], echo: Echo) -> bool:
     """Apply suites, then pipelines, rules, dashboards. Returns whether any file failed; all are tried."""
     failed = False
     sources: list[tuple[int, Path, str]] = []
@@ -40,7 +40,9 @@ def apply_files(database: Database, files: Sequence[Path], echo: Echo) -> bool:
             _complain(path, error)
     for _, path, source in sorted(sources, key=lambda item: item[0]):
         try:
-            applied = apply_source(database, 1, source, check=_suite_check(source), actor=operator())
+            applied = apply_source(
+                database, workspace_id, source, check=_suite_check(source), actor=operator()
+            )
         except SluicewayError as error:
             failed = True
             _complain(path, error)
@@ -75,7 +77,7 @@ def _complain(path: Path, error: SluicewayError) -> None:
 
 
 def export_documents(
-    database: Database, kind: str, names: Sequence[str], into: Path | None, echo: Echo
+    database: Database, workspace_id: int, kind: str, names: Sequence[str], into: Path | None, echo: Echo
 ) -> None:
     """Print (or write as `<name>.yml`) documents as they were applied.
 
@@ -83,9 +85,9 @@ def export_documents(
     """
     if kind not in KINDS:
         raise UnknownName(f"--kind should be one of {', '.join(KINDS)}, not {kind!r}.")
-    with database.transaction(Role.APP, workspace_id=1) as connection:
-        wanted = list(names) or _names(connection, kind)
-        documents = {name: _export(connection, kind, name) for name in wanted}
+    with database.transaction(Role.APP, workspace_id=workspace_id) as connection:
+        wanted = list(names) or _names(connection, workspace_id, kind)
+        documents = {name: _export(connection, workspace_id, kind, name) for name in wanted}
         for name in documents:
             note_command(connection, Action.EXPORT_MADE, target=kind, target_id=name)
     if into is None:
@@ -101,40 +103,40 @@ def export_documents(
         echo(str(into / f"{name}.yml"))
 
 
-def _names(connection: sa.Connection, kind: str) -> list[str]:
+def _names(connection: sa.Connection, workspace_id: int, kind: str) -> list[str]:
     if kind == "pipeline":
         from sluiceway.catalog.service import Catalog
 
-        return [p.slug for p in Catalog().list(connection, 1) if p.state != "archived"]
+        return [p.slug for p in Catalog().list(connection, workspace_id) if p.state != "archived"]
     if kind == "suite":
         from sluiceway.quality.service import list_suites
 
-        return [suite.name for suite in list_suites(connection, 1)]
+        return [suite.name for suite in list_suites(connection, workspace_id)]
     if kind == "rule":
         from sluiceway.rules.service import list_rules
 
-        return [rule.name for rule in list_rules(connection, 1)]
+        return [rule.name for rule in list_rules(connection, workspace_id)]
     from sluiceway.dashboards.service import list_dashboards
 
-    return [dashboard.slug for dashboard in list_dashboards(connection, 1)]
+    return [dashboard.slug for dashboard in list_dashboards(connection, workspace_id)]
 
 
-def _export(connection: sa.Connection, kind: str, name: str) -> str:
+def _export(connection: sa.Connection, workspace_id: int, kind: str, name: str) -> str:
     if kind == "pipeline":
         from sluiceway.catalog.service import Catalog
 
-        return Catalog().export(connection, 1, name)
+        return Catalog().export(connection, workspace_id, name)
     if kind == "suite":
         from sluiceway.quality.service import export_suite
 
-        return export_suite(connection, 1, name)
+        return export_suite(connection, workspace_id, name)
     if kind == "rule":
         from sluiceway.rules.service import get_rule, to_yaml
 
-        return to_yaml(connection, get_rule(connection, 1, name))
+        return to_yaml(connection, get_rule(connection, workspace_id, name))
     from sluiceway.dashboards.service import export_dashboard
 
-    return export_dashboard(connection, 1, name)
+    return export_dashboard(connection, workspace_id, name)
 
 
 def schema_of(kind: str) -> dict[str, Any]:

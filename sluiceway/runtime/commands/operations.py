@@ -94,7 +94,7 @@ def doctor(
     raise typer.Exit(1 if wrong else 0)
 
 
-def schema(kind: Annotated[str, typer.Argument(help="pipeline, suite or dashboard.")]) -> None:
+def schema(kind: Annotated[str, typer.Argument(help="pipeline, suite, rule or dashboard.")]) -> None:
     """Print the JSON Schema of a kind of file, for editors."""
     from sluiceway.runtime.commands.applying import schema_of
 

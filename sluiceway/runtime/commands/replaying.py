@@ -10,7 +10,13 @@ from sluiceway.kit.errors import InvalidInput
 
 
 def replay_days(
-    settings: Settings, database: Database, slug: str, first: date, last: date, echo: Callable[[str], None]
+    settings: Settings,
+    database: Database,
+    workspace_id: int,
+    slug: str,
+    first: date,
+    last: date,
+    echo: Callable[[str], None],
 ) -> None:
     """Replay the pipeline's days of receipt from `first` to `last`, both included.
 
@@ -26,15 +32,15 @@ def replay_days(
 
     if last < first:
         raise InvalidInput(f"--to ({last}) lies before --from ({first}).")
-    with database.transaction(Role.WRITER, workspace_id=1) as connection:
-        pipeline = Catalog().get(connection, 1, slug)
+    with database.transaction(Role.WRITER, workspace_id=workspace_id) as connection:
+        pipeline = Catalog().get(connection, workspace_id, slug)
         detail = {"pipeline": slug, "from": first, "to": last}
         note_command(connection, Action.REPLAY_REQUESTED, target="pipeline", target_id=slug, detail=detail)
     lake, gate = Lake(settings), make_gate(database)
     day = first
     with telemetry.configured(settings, "cli"):
         while day <= last:
-            result = replay_day(database, lake, gate, pipeline, day)
+            result = replay_day(database, lake, gate, pipeline, day, max_event_bytes=settings.max_event_bytes)
             echo(
                 f"{day}: {result.events} events, {result.removed} rows replaced by {result.rows},"
                 f" {result.dead_letters} dead letters, gate: {result.verdict}"

@@ -1,4 +1,4 @@
-"""`sluiceway secret`: the secrets with which senders sign, of the first workspace's pipelines."""
+"""`sluiceway secret`: the secrets with which senders of a pipeline sign."""
 
 import sys
 from datetime import UTC, datetime, timedelta
@@ -6,6 +6,8 @@ from typing import Annotated
 from uuid import UUID
 
 import typer
+
+from sluiceway.runtime.commands.workspace import WorkspaceOption, enter, in_workspace
 
 app = typer.Typer(help="Add, list and remove senders' secrets of a pipeline.", no_args_is_help=True)
 
@@ -33,6 +35,7 @@ def add(
             help="After how many hours the others of this purpose end; default: they stay.",
         ),
     ] = None,
+    workspace: WorkspaceOption = None,
 ) -> None:
     """Add a secret. It is asked for, or read from standard input: never an argument that others can see."""
     from sluiceway.audit.actions import Action
@@ -49,9 +52,9 @@ def add(
     now = datetime.now(UTC)
     with (
         command_database(load_settings()) as database,
-        database.transaction(Role.APP, workspace_id=1) as connection,
+        database.transaction(Role.APP) as connection,
     ):
-        found = Catalog().get(connection, 1, pipeline)
+        found = Catalog().get(connection, enter(connection, workspace), pipeline)
         verify = found.spec.source.verify if purpose == "signature" else None
         value = generate_secret(verify) if given is None else given
         info = add_secret(
@@ -76,19 +79,13 @@ def add(
 
 
 @app.command("list")
-def list_(pipeline: PipelineOption) -> None:
+def list_(pipeline: PipelineOption, workspace: WorkspaceOption = None) -> None:
     """List a pipeline's secrets, without their values."""
     from sluiceway.catalog.service import Catalog
-    from sluiceway.infra.database import Role
-    from sluiceway.infra.settings import load_settings
     from sluiceway.ingestion.senders.secrets import list_secrets
-    from sluiceway.runtime.sessions import command_database
 
-    with (
-        command_database(load_settings()) as database,
-        database.transaction(Role.APP, workspace_id=1) as connection,
-    ):
-        found = list_secrets(connection, Catalog().get(connection, 1, pipeline))
+    with in_workspace(workspace) as (connection, room):
+        found = list_secrets(connection, Catalog().get(connection, room, pipeline))
     now = datetime.now(UTC)
     for secret in found:
         expired = secret.expires_at is not None and secret.expires_at <= now
@@ -101,21 +98,16 @@ def list_(pipeline: PipelineOption) -> None:
 def remove(
     secret_id: Annotated[UUID, typer.Argument(help="The secret's id, as `secret list` shows it.")],
     pipeline: PipelineOption,
+    workspace: WorkspaceOption = None,
 ) -> None:
     """Remove a secret: what is signed with it is refused from now on."""
     from sluiceway.audit.actions import Action
     from sluiceway.catalog.service import Catalog
-    from sluiceway.infra.database import Role
-    from sluiceway.infra.settings import load_settings
     from sluiceway.ingestion.senders.secrets import remove_secret
     from sluiceway.runtime.auditing import note_command
-    from sluiceway.runtime.sessions import command_database
 
-    with (
-        command_database(load_settings()) as database,
-        database.transaction(Role.APP, workspace_id=1) as connection,
-    ):
-        found = Catalog().get(connection, 1, pipeline)
+    with in_workspace(workspace) as (connection, room):
+        found = Catalog().get(connection, room, pipeline)
         remove_secret(connection, found, secret_id)
         note_command(
             connection, Action.SECRET_REMOVED, target="secret", target_id=secret_id,

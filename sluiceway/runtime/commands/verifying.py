@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sluiceway.runtime.commands.workspace import WorkspaceOption, on_database
+
 if TYPE_CHECKING:
     from sluiceway.infra.database import Database
     from sluiceway.infra.settings import Settings
@@ -66,18 +68,18 @@ def verify(
     show: Annotated[int, typer.Option(min=0, help="How many ids of a kind are named.")] = 20,
     exact: Annotated[bool, typer.Option("--exact", help="What is extra fails the verification too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    workspace: WorkspaceOption = None,
 ) -> None:
     """Prove that what was acknowledged is there, once, in every layer; exit code 1: it is not."""
     from sluiceway.infra.settings import load_settings
-    from sluiceway.runtime.sessions import command_database
     from sluiceway.verification.wording import as_text
 
     settings = load_settings()
     telling = _Telling()
-    with command_database(settings) as database:
+    with on_database(workspace) as (database, room):
         read_to = _settle(settings, database, wait, telling)
         report = _run(
-            settings, database, ledger, pipeline or [], consumer, first, last, show, read_to, telling
+            settings, database, room, ledger, pipeline or [], consumer, first, last, show, read_to, telling
         )
     telling.end()
     if as_json:
@@ -91,6 +93,7 @@ def verify(
 def _run(
     settings: "Settings",
     database: "Database",
+    workspace_id: int,
     ledger: Path | None,
     pipelines: list[str],
     consumer: Path | None,
@@ -110,6 +113,7 @@ def _run(
         Lake(settings),
         None if ledger is None else Ledger(ledger, whose),
         pipelines=pipelines,
+        workspace_id=workspace_id,
         consumer=None if consumer is None else ConsumerList(consumer, whose),
         received_from=first,
         received_to=last,
