@@ -3,13 +3,9 @@
 Not here: what they may do (`sluiceway.identity.permissions`, asked by `api.deps.require`).
 """
 
-import time
-from collections.abc import Iterable
 from datetime import timedelta
-from threading import Lock
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
-from uuid import UUID
 
 from starlette.requests import HTTPConnection, Request
 
@@ -30,49 +26,11 @@ COOKIE = "sluiceway_session"
 """The session's cookie; over https its name begins with `__Host-` (`cookie_name`)."""
 REQUEST_HEADER = "x-sluiceway-request"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-SESSION_CACHE_S = 5.0
-_SESSION_CACHE_SIZE = 2048
 
 
 class CrossSiteRequest(Forbidden):
     code = "cross_site_request"
     title = "The request does not come from this site"
-
-
-class SessionCache:
-    """Callers by session token for a few seconds, so that a page's dozen requests cost one look-up.
-
-    Signing out in this process forgets at once; another process notices within `SESSION_CACHE_S`.
-    """
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._found: dict[bytes, tuple[float, Caller]] = {}
-
-    def get(self, token: str) -> Caller | None:
-        with self._lock:
-            entry = self._found.get(sessions.hash_token(token))
-        return entry[1] if entry is not None and entry[0] > time.monotonic() else None
-
-    def put(self, token: str, caller: Caller) -> None:
-        with self._lock:
-            if len(self._found) >= _SESSION_CACHE_SIZE:
-                self._found.clear()
-            self._found[sessions.hash_token(token)] = (time.monotonic() + SESSION_CACHE_S, caller)
-
-    def forget(self, token: str) -> None:
-        self.forget_hash(sessions.hash_token(token))
-
-    def forget_hash(self, found: bytes) -> None:
-        with self._lock:
-            self._found.pop(found, None)
-
-    def forget_people(self, workspace_id: int, user_id: UUID | None = None) -> None:
-        """What somebody, or everybody, holds in the workspace may have changed."""
-        with self._lock:
-            for hashed, (_, caller) in list(self._found.items()):
-                if caller.workspace_id == workspace_id and user_id in (None, caller.user_id):
-                    del self._found[hashed]
 
 
 def identify(request: Request, services: "ApiServices") -> Caller:
@@ -100,33 +58,25 @@ def count_caller(services: "ApiServices", connection: HTTPConnection, caller: Ca
 
 
 def session_caller(services: "ApiServices", token: str) -> Caller:
-    """Who holds the session token. Raises `NotSignedIn`. Blocks on the database at most every few seconds."""
-    cache: SessionCache = services.extra.setdefault("sessions", SessionCache())
-    now = services.clock.now()
-    found = cache.get(token)
-    if found is None or (found.expires_at is not None and found.expires_at <= now):
-        with services.database.transaction(Role.APP) as connection:
-            found = sessions.find_session(connection, token, now=now, idle=idle_limit(services.settings))
-        cache.put(token, found)
-    return found
+    """Who holds the session token, as the database says at this moment. Raises `NotSignedIn`. Blocks.
+
+    Nothing is remembered: what has ended or changed, wherever that was done, holds for the next request.
+    """
+    now, idle = services.clock.now(), idle_limit(services.settings)
+    with services.database.single(Role.APP) as connection:
+        return sessions.find_session(connection, token, now=now, idle=idle)
 
 
-def forget_session(services: "ApiServices", token: str) -> None:
-    cache: SessionCache = services.extra.setdefault("sessions", SessionCache())
-    cache.forget(token)
+def forget_session(_services: "ApiServices", _token: str) -> None:
+    pass
 
 
-def forget_people(services: "ApiServices", workspace_id: int, user_id: UUID | None = None) -> None:
-    """Have this process ask anew what a member (None: any member) holds; others do within seconds."""
-    cache: SessionCache = services.extra.setdefault("sessions", SessionCache())
-    cache.forget_people(workspace_id, user_id)
+def forget_people(_services: "ApiServices", _workspace_id: int, _user_id: object = None) -> None:
+    pass
 
 
-def forget_sessions(services: "ApiServices", hashes: Iterable[bytes]) -> None:
-    """Of sessions that have just ended, by the hashes of their tokens."""
-    cache: SessionCache = services.extra.setdefault("sessions", SessionCache())
-    for found in hashes:
-        cache.forget_hash(found)
+def forget_sessions(_services: "ApiServices", _hashes: object) -> None:
+    pass
 
 
 def idle_limit(settings: Settings) -> timedelta:
@@ -202,8 +152,6 @@ def _by_cookie(request: Request, services: "ApiServices") -> Caller:
 
 
 __all__ = [
-    "COOKIE", "CrossSiteRequest", "NotSignedIn", "SessionCache", "check_same_origin", "cookie_name",
-    "count_caller", "forget_people", "forget_session", "forget_sessions", "identify", "idle_limit",
-    "is_https",
-    "session_caller", "session_token",
+    "COOKIE", "CrossSiteRequest", "NotSignedIn", "check_same_origin", "cookie_name", "count_caller",
+    "identify", "idle_limit", "is_https", "session_caller", "session_token",
 ]  # fmt: skip

@@ -41,7 +41,7 @@ class InvalidView(InvalidInput):
     title = "Nobody looks like that"
 
 
-def documented(as_role: AsRole = None, view_as: AsRoleHeader = None) -> None:
+async def documented(as_role: AsRole = None, view_as: AsRoleHeader = None) -> None:
     """A dependency that says in OpenAPI that a route can be asked with another role's eyes."""
 
 

@@ -48,7 +48,7 @@ def get_policy(conn: sa.Connection, workspace_id: int) -> SignInPolicy:
 def set_policy(
     conn: sa.Connection, workspace_id: int, wanted: SignInPolicy, *, by: uuid.UUID | None
 ) -> tuple[SignInPolicy, SignInPolicy]:
-    """Change it; returns what it was and what it is. Holds for running sessions within seconds.
+    """Change it; returns what it was and what it is. Holds for running sessions at once.
 
     Raises `InvalidSignInPolicy`.
     """

@@ -25,6 +25,12 @@ Method = Literal["password", "passkey", "provider", "invitation", "reset"]
 LIFETIME = timedelta(days=1)
 """Of a session that is not to be remembered, at most."""
 
+# Who it is, and whether the session still is one: ended by idleness or its provider it has no `session_id`.
+_FIND = sa.text(
+    "SELECT f.*, s.id AS session_id, s.second_factor, s.second_factor_for FROM app.find_session(:hash) f"
+    " LEFT JOIN LATERAL app.see_session(:hash, :now, :idle) s ON true"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Session:
@@ -101,18 +107,12 @@ def find_session(conn: sa.Connection, token: str, *, now: datetime, idle: timede
     """Who holds this token. Needs role APP; no workspace need be set. Raises `NotSignedIn`.
 
     `idle`: after how long without a request a session that is not remembered ends, where its workspace does
-    not say otherwise. Being asked for counts as a request.
+    not say otherwise. Being asked for counts as a request. One statement, as every request asks.
     """
     if not _TOKEN.fullmatch(token):
         raise NotSignedIn("The session is not known; sign in again.")
-    row = conn.execute(sa.text("SELECT * FROM app.find_session(:hash)"), {"hash": hash_token(token)}).first()
-    if row is None or row.expires_at <= now:
-        raise NotSignedIn("The session has ended; sign in again.")
-    seen = conn.execute(
-        sa.text("SELECT * FROM app.see_session(:hash, :now, :idle)"),
-        {"hash": hash_token(token), "now": now, "idle": idle},
-    ).first()
-    if seen is None:
+    row = conn.execute(_FIND, {"hash": hash_token(token), "now": now, "idle": idle}).first()
+    if row is None or row.expires_at <= now or row.session_id is None:
         raise NotSignedIn("The session has ended; sign in again.")
     caller = Caller.from_member(
         user_id=row.user_id,
@@ -126,7 +126,7 @@ def find_session(conn: sa.Connection, token: str, *, now: datetime, idle: timede
         attributes=row.attributes,
         owns_organization=row.owns_organization,
     )
-    missing = not seen.second_factor and wants_second_factor(seen.second_factor_for, caller.roles)
+    missing = not row.second_factor and wants_second_factor(row.second_factor_for, caller.roles)
     return replace(caller, second_factor_missing=missing)
 
 

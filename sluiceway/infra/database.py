@@ -6,12 +6,14 @@ catalog work), `reader` (queries: read-only with a statement timeout), `modeler`
 duration only, the workspace the policies let through.
 """
 
-from collections.abc import Iterator
+import select
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
 from functools import cached_property
 from threading import Lock
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import psycopg
 import sqlalchemy as sa
@@ -84,7 +86,7 @@ class Database:
         self._key = key
         self._pool_size = pool_size
         self._app_timeout_ms = app_timeout_ms
-        self._engines: dict[Role, sa.Engine] = {}
+        self._engines: dict[tuple[Role, bool], sa.Engine] = {}
         self._lock = Lock()
 
     def __repr__(self) -> str:
@@ -118,17 +120,30 @@ class Database:
 
     def engine(self, role: Role) -> sa.Engine:
         """The role's pooled SQLAlchemy engine."""
+        return self._engine(role)
+
+    @contextmanager
+    def single(self, role: Role) -> Iterator[sa.Connection]:
+        """For one statement that acts for nobody: a transaction of its own, in one round trip."""
+        # A pool of its own: making a connection one that commits by itself, and back, costs more than this.
+        with self._engine(role, single=True).connect() as connection:
+            yield connection
+
+    def _engine(self, role: Role, *, single: bool = False) -> sa.Engine:
         with self._lock:
-            if role not in self._engines:
-                self._engines[role] = sa.create_engine(
+            if (role, single) not in self._engines:
+                engine = sa.create_engine(
                     "postgresql+psycopg://",
                     creator=lambda: psycopg.connect(self.conninfo(role)),
                     pool_size=self._pool_size,
-                    max_overflow=self._pool_size,
-                    pool_pre_ping=True,
+                    max_overflow=0 if single else self._pool_size,
                     hide_parameters=True,  # an error tells the statement, never what was in it
+                    **({"isolation_level": "AUTOCOMMIT"} if single else {}),
                 )
-            return self._engines[role]
+                sa.event.listen(engine, "checkin", _note_rest)
+                sa.event.listen(engine, "checkout", _check_alive)
+                self._engines[role, single] = engine
+            return self._engines[role, single]
 
     @contextmanager
     def transaction(
@@ -138,16 +153,20 @@ class Database:
         workspace_id: int | None = None,
         user_id: str | None = None,
         access: Eyes | None = None,
+        settings: Mapping[str, str] | None = None,
     ) -> Iterator[sa.Connection]:
         """One transaction as `role` on behalf of `workspace_id`; committed at the end, rolled back on error.
 
         Without a workspace the row-level policies let no workspace's row through. Who reads data for somebody
         gives `access` (whose workspace it then is): without it no row is let through where a row rule stands.
+        `settings`: of the server, until the end of the transaction.
         """
+        if access is not None:
+            workspace_id = access.workspace_id
+        wanted = {**_identity(workspace_id, user_id, access), **(settings or {})}
         with self.engine(role).begin() as connection:
-            if access is not None:
-                workspace_id = access.workspace_id
-            set_identity(connection, workspace_id=workspace_id, user_id=user_id, access=access)
+            if not _begin(connection, wanted):
+                _set(connection, wanted)
             yield connection
 
     def derived_key(self, purpose: str) -> bytes:
@@ -186,6 +205,38 @@ class Database:
             self._engines.clear()
 
 
+RESTED_S = 1.0
+"""A connection that was not used for so long is asked for a sign of life before it is given out."""
+
+
+def _note_rest(_connection: "psycopg.Connection[Any]", record: Any) -> None:
+    record.info["resting_since"] = time.monotonic()
+
+
+def _check_alive(connection: "psycopg.Connection[Any]", record: Any, _fairy: Any) -> None:
+    """Have the pool connect anew where the server has gone since the connection was last used.
+
+    A server that goes says so: there is something to read. So a connection in steady use costs no round trip.
+    """
+    since = record.info.pop("resting_since", None)
+    if since is None:  # just made
+        return
+    if not connection.closed and time.monotonic() - since < RESTED_S and not _has_word(connection):
+        return
+    try:
+        alive = connection.pgconn.exec_(b"").status == psycopg.pq.ExecStatus.EMPTY_QUERY
+    except psycopg.Error:
+        alive = False
+    if not alive:
+        raise sa.exc.InvalidatePoolError("The server has closed the connection.")
+
+
+def _has_word(connection: "psycopg.Connection[Any]") -> bool:
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
+
+
 class Server:
     """The server's kind: `version` as libpq counts it (180006), `timescaledb` its version or None."""
 
@@ -202,14 +253,37 @@ def set_identity(
     access: Eyes | None = None,
 ) -> None:
     """Tell the row-level policies, until the end of this transaction, for whom it acts."""
-    connection.execute(
-        sa.text(
-            "SELECT set_config('sluiceway.workspace_id', :workspace, true),"
-            " set_config('sluiceway.user_id', :user, true), set_config('sluiceway.access', :access, true)"
-        ),
-        {
-            "workspace": "" if workspace_id is None else str(workspace_id),
-            "user": user_id or "",
-            "access": "" if access is None else access.told(),
-        },
-    )
+    _set(connection, _identity(workspace_id, user_id, access))
+
+
+def _identity(workspace_id: int | None, user_id: str | None, access: Eyes | None) -> dict[str, str]:
+    return {
+        "sluiceway.workspace_id": "" if workspace_id is None else str(workspace_id),
+        "sluiceway.user_id": user_id or "",
+        "sluiceway.access": "" if access is None else access.told(),
+    }
+
+
+def _begin(connection: sa.Connection, settings: Mapping[str, str]) -> bool:
+    """Begin the transaction with these settings, in one round trip instead of two; False: it did not begin.
+
+    Every request and query begins one. The driver sees from the connection that a transaction is open.
+    """
+    pgconn = cast("psycopg.Connection[Any]", connection.connection.driver_connection).pgconn
+    literal = psycopg.pq.Escaping(pgconn).escape_literal
+    calls = [
+        b"set_config(%b, %b, true)" % (literal(name.encode()), literal(value.encode()))
+        for name, value in settings.items()
+    ]
+    try:
+        result = pgconn.exec_(b"BEGIN; SELECT " + b", ".join(calls))
+    except psycopg.Error:  # the way that tells it properly will fail, too
+        return False
+    return result.status == psycopg.pq.ExecStatus.TUPLES_OK
+
+
+def _set(connection: sa.Connection, settings: Mapping[str, str]) -> None:
+    names = {f"n{i}": name for i, name in enumerate(settings)}
+    values = {f"v{i}": value for i, value in enumerate(settings.values())}
+    calls = ", ".join(f"set_config(:n{i}, :v{i}, true)" for i in range(len(settings)))
+    connection.execute(sa.text(f"SELECT {calls}"), {**names, **values})

@@ -21,7 +21,8 @@ _VERDICTS = ("pass", "warn", "quarantine", "hold")
 _HEAD = """
 SELECT p.id, p.name, p.version, p.state, p.silver_table, p.created_at, p.updated_at,
   s.last_seq, s.last_event_time, s.last_received_at, s.last_batch_at,
-  concat_ws('/', s.xmin, (SELECT max(b.id) FROM silver.batches b WHERE b.pipeline_id = p.id)) AS stamp
+  concat_ws('/', s.xmin, (SELECT max(b.id) FROM silver.batches b WHERE b.pipeline_id = p.id)) AS stamp,
+  coalesce((SELECT h.version FROM app.rule_heads h WHERE h.workspace_id = %(workspace)s), 0)
 FROM app.pipelines p JOIN app.pipeline_state s ON s.pipeline_id = p.id
 WHERE p.workspace_id = %(workspace)s AND p.slug = %(slug)s
 """
@@ -30,18 +31,18 @@ SELECT (SELECT min(min_event_time) FROM silver.batches WHERE pipeline_id = %(pip
        (SELECT max(max_event_time) FROM silver.batches WHERE pipeline_id = %(pipeline)s)
 """
 # Only batches with something to tell are in the index that answers this.
-_TROUBLE = """
+_QUALITY = """
 SELECT max(CASE verdict WHEN 'hold' THEN 3 WHEN 'quarantine' THEN 2 WHEN 'warn' THEN 1 ELSE 0 END),
-       coalesce(sum(duplicates), 0)::bigint
+       coalesce(sum(duplicates), 0)::bigint,
+       (SELECT count(*) FROM quality.dead_letters
+        WHERE pipeline_id = %(pipeline)s AND state IN ('open', 'held')
+          AND coalesce(event_time, received_at) >= %(begin)s
+          AND coalesce(event_time, received_at) < %(end)s),
+       coalesce((SELECT version FROM app.rule_heads WHERE workspace_id = %(workspace)s), 0)
 FROM silver.batches
 WHERE pipeline_id = %(pipeline)s AND (verdict <> 'pass' OR duplicates > 0)
   AND coalesce(max_event_time, max_received_at) >= %(begin)s
   AND coalesce(min_event_time, min_received_at) < %(end)s
-"""
-_DEAD_LETTERS = """
-SELECT count(*) FROM quality.dead_letters
-WHERE pipeline_id = %(pipeline)s AND state IN ('open', 'held')
-  AND coalesce(event_time, received_at) >= %(begin)s AND coalesce(event_time, received_at) < %(end)s
 """
 # A table that does not isolate its rows, or a view that reads with its maker's rights, would show every
 # workspace's to all: there is no such model.
@@ -64,7 +65,10 @@ ORDER BY c.relname
 
 @dataclass(frozen=True, slots=True)
 class PipelineHead:
-    """A pipeline and where its data stands. `stamp` is another one after every load, retry and replay."""
+    """A pipeline and where its data stands. `stamp` is another one after every load, retry and replay.
+
+    `rules_version` counts changes of the workspace's rules.
+    """
 
     id: int
     name: str
@@ -78,6 +82,7 @@ class PipelineHead:
     last_received_at: datetime | None
     last_batch_at: datetime | None
     stamp: str
+    rules_version: int
 
     def pipeline(self, workspace_id: int, slug: str, spec: PipelineSpec) -> Pipeline:
         return Pipeline(
@@ -91,11 +96,9 @@ def driver(connection: sa.Connection) -> "psycopg.Connection[tuple[Any, ...]]":
     return cast("psycopg.Connection[tuple[Any, ...]]", connection.connection.driver_connection)
 
 
-def set_limits(connection: sa.Connection, timeout_ms: int) -> None:
-    """For this transaction: how long a statement may take, and no time lost on compiling it."""
-    driver(connection).execute(
-        "SELECT set_config('statement_timeout', %s, true), set_config('jit', 'off', true)", (str(timeout_ms),)
-    )
+def limits(timeout_ms: int) -> dict[str, str]:
+    """Settings of a transaction: how long a statement may take, and no time lost on compiling it."""
+    return {"statement_timeout": str(timeout_ms), "jit": "off"}
 
 
 def set_pipeline(connection: sa.Connection, pipeline_id: int) -> None:
@@ -142,17 +145,21 @@ def whole_days(first: datetime, last: datetime) -> Range:
     return Range(low.replace(**midnight), high.replace(**midnight) + DAY)  # type: ignore[arg-type]
 
 
-def find_quality(connection: sa.Connection, head: PipelineHead, span: Range) -> Quality:
-    values = {"pipeline": head.id, "begin": span.begin, "end": span.end}
-    trouble = driver(connection).execute(_TROUBLE, values).fetchone()
-    dead = driver(connection).execute(_DEAD_LETTERS, values).fetchone()
-    assert trouble is not None and dead is not None
-    return Quality(
-        verdict=None if head.last_batch_at is None else _VERDICTS[trouble[0] or 0],  # type: ignore[arg-type]
-        dead_letters=dead[0],
-        duplicates=trouble[1],
+def find_quality(
+    connection: sa.Connection, workspace_id: int, head: PipelineHead, span: Range
+) -> tuple[Quality, int]:
+    """What is known of the range's batches; and the version of the workspace's rules at this moment."""
+    values = {"workspace": workspace_id, "pipeline": head.id, "begin": span.begin, "end": span.end}
+    row = driver(connection).execute(_QUALITY, values).fetchone()
+    assert row is not None
+    worst, duplicates, dead_letters, rules_version = row
+    found = Quality(
+        verdict=None if head.last_batch_at is None else _VERDICTS[worst or 0],  # type: ignore[arg-type]
+        dead_letters=dead_letters,
+        duplicates=duplicates,
         as_of=head.last_batch_at,
     )
+    return found, rules_version
 
 
 def find_model_columns(connection: sa.Connection, name: str) -> Sequence[tuple[str, str, str | None]]:

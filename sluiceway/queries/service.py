@@ -66,8 +66,8 @@ class QueryService:
         """
         started = time.perf_counter()
         try:
-            with self._database.transaction(Role.READER, access=access) as connection:
-                repository.set_limits(connection, self._timeout_ms)
+            limits = repository.limits(self._timeout_ms)
+            with self._database.transaction(Role.READER, access=access, settings=limits) as connection:
                 found = self._run(connection, access, request)
         except (psycopg.errors.QueryCanceled, psycopg.errors.LockNotAvailable):
             seconds = self._timeout_ms / 1000
@@ -103,7 +103,7 @@ class QueryService:
         with self._database.transaction(Role.READER, access=access) as connection:
             if pipeline is not None:
                 head = _head(connection, access.workspace_id, pipeline)
-                return self._rules.effect(connection, access, pipeline_id=head.id)
+                return self._effect(connection, access, head)
             assert model is not None
             return self._rules.effect(connection, access, model=_model(connection, model).name)
 
@@ -127,7 +127,7 @@ class QueryService:
             assert request.pipeline is not None
             head = _head(connection, access.workspace_id, request.pipeline)
             relation = self._relation(connection, access.workspace_id, request.pipeline, head)[0]
-            effect = self._rules.effect(connection, access, pipeline_id=head.id)
+            effect = self._effect(connection, access, head)
         return relation.seen_under(effect), effect
 
     def _prepare(
@@ -147,7 +147,7 @@ class QueryService:
         now, workspace_id = self._clock.now(), access.workspace_id
         head = _head(connection, workspace_id, request.pipeline)
         relation, warn_after_s = self._relation(connection, workspace_id, request.pipeline, head)
-        effect = self._rules.effect(connection, access, pipeline_id=head.id)
+        effect = self._effect(connection, access, head)
         relation = relation.seen_under(effect)
         self._prepare(connection, access, effect, head.id)
         open_ended = request.time is None or (request.time.last is None and request.time.from_ is None)
@@ -158,12 +158,14 @@ class QueryService:
         key = (workspace_id, effect.key, head.id, head.version, head.stamp, *asked)
 
         def compute() -> QueryResult:
-            answer = self._answer(connection, workspace_id, query, head, now)
+            answer = self._answer(connection, workspace_id, query, now)
+            assert query.span is not None
+            quality, version = repository.find_quality(connection, workspace_id, head, query.span)
             # Policies hold from their commit on. What was read under other rules than the key says must not
             # become an answer of those who share the key.
-            if self._rules.effect(connection, access, pipeline_id=head.id).key != effect.key:
+            if version != effect.version:
                 raise _RulesChanged
-            return answer
+            return replace(answer, quality=quality)
 
         found, cached = self._cache.get(key, compute)
         return replace(
@@ -182,20 +184,15 @@ class QueryService:
         if request.time is None and relation.time_column is not None:
             extent = _model_extent(connection, workspace_id, relation)
         query = resolve_query(request, relation, extent=extent, now=now)
-        return replace(self._answer(connection, workspace_id, query, None, now), restricted=effect.ruled)
+        return replace(self._answer(connection, workspace_id, query, now), restricted=effect.ruled)
+
+    def _effect(self, connection: sa.Connection, access: DataAccess, head: PipelineHead) -> Effect:
+        return self._rules.effect(connection, access, pipeline_id=head.id, version=head.rules_version)
 
     def _answer(
-        self,
-        connection: sa.Connection,
-        workspace_id: int,
-        query: ResolvedQuery,
-        head: PipelineHead | None,
-        now: datetime,
+        self, connection: sa.Connection, workspace_id: int, query: ResolvedQuery, now: datetime
     ) -> QueryResult:
         rows, columns, source = self._rows(connection, workspace_id, query, now)
-        quality = Quality()
-        if head is not None and query.span is not None:
-            quality = repository.find_quality(connection, head, query.span)
         return QueryResult(
             columns=columns,
             rows=rows[: query.limit],
@@ -203,7 +200,7 @@ class QueryService:
             time=query.time,
             source=source,
             freshness=Freshness(as_of=now),
-            quality=quality,
+            quality=Quality(),
             elapsed_ms=0.0,
         )
 

@@ -34,9 +34,13 @@ class RuleBook:
         *,
         pipeline_id: int | None = None,
         model: str | None = None,
+        version: int | None = None,
     ) -> Effect:
-        """What holds now for `access` on a pipeline, or on the relation `model` of schema marts."""
-        version, rules = self._rules(connection, access.workspace_id)
+        """What holds now for `access` on a pipeline, or on the relation `model` of schema marts.
+
+        `version`: of the workspace's rules, if this transaction has just looked it up.
+        """
+        version, rules = self._rules(connection, access.workspace_id, version)
         on_it = [r for r in rules if (r.pipeline_id, r.model) == (pipeline_id, model)]
         return replace(effect_of(on_it, access), version=version)
 
@@ -49,9 +53,12 @@ class RuleBook:
             if rule.spec.pipeline is not None and any(rule.concerns(eye.roles) for eye in access.eyes)
         )
 
-    def _rules(self, connection: sa.Connection, workspace_id: int) -> tuple[int, tuple[Rule, ...]]:
+    def _rules(
+        self, connection: sa.Connection, workspace_id: int, version: int | None = None
+    ) -> tuple[int, tuple[Rule, ...]]:
         """All rules of the workspace and their version. One look tells whether they changed."""
-        version = repository.find_version(connection, workspace_id)
+        if version is None:
+            version = repository.find_version(connection, workspace_id)
         known = self._known.get(workspace_id)
         if known is None or known[0] != version:
             # Rules that were changed between the two looks are kept under the older version: asked again.

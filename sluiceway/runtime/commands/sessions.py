@@ -36,7 +36,7 @@ def end(
     user: Of = None,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """End one session, or all of one member's in every workspace; it is noticed within 5 seconds."""
+    """End one session, or all of one member's in every workspace; it holds at once."""
     from sluiceway.audit.actions import Action
     from sluiceway.identity.members import find_member
     from sluiceway.identity.sessions import end_in_workspace, end_own

@@ -32,7 +32,6 @@ def test_remembered_sessions_last_and_others_end_with_idleness(world: Any) -> No
         world.stand_at(FixedClock(start + timedelta(minutes=minutes)))
         assert short.get("/v1/me").status_code == 200, minutes
     world.stand_at(FixedClock(start + timedelta(minutes=1200 + 481)))
-    world.services.extra.pop("sessions")
     assert short.get("/v1/me").status_code == 401
     world.stand_at(FixedClock(start + timedelta(days=13)))
     assert kept.get("/v1/me").status_code == 200

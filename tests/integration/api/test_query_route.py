@@ -114,3 +114,15 @@ def test_schemas_are_open(world: Any) -> None:
         assert answer.headers["content-type"] == "application/schema+json"
     assert world.client().get("/v1/schemas/suite").json()["$schema"].endswith("2020-12/schema")
     assert world.client().get("/v1/schemas/other").status_code == 422
+
+
+def test_a_schema_that_is_there_already_is_not_sent_again(world: Any) -> None:
+    whole = world.client().get("/v1/schemas/pipeline")
+    tag = whole.headers["etag"]
+    for known in (tag, f"W/{tag}", f'"older", {tag}', "*"):
+        again = world.client().get("/v1/schemas/pipeline", headers={"If-None-Match": known})
+        assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag), known
+        assert "max-age" in again.headers["cache-control"]
+    for other in ('"older"', "", world.client().get("/v1/schemas/rule").headers["etag"]):
+        sent = world.client().get("/v1/schemas/pipeline", headers={"If-None-Match": other})
+        assert (sent.status_code, sent.content) == (200, whole.content), other

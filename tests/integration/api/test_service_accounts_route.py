@@ -138,7 +138,6 @@ def test_nobody_gives_an_account_what_they_do_not_hold(world: Any) -> None:
     )
     keeper = world.person("viewer")
     world.execute("UPDATE app.memberships SET role = 'robot-keeper' WHERE role = 'viewer'")
-    world.services.extra.pop("sessions", None)
     for answer in (
         keeper.post("/v1/service-accounts", json={"name": "mine", "roles": ["editor"]}),
         keeper.post(f"/v1/service-accounts/{strong}/keys", json={"name": "mine"}),

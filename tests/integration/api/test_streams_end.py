@@ -25,7 +25,6 @@ LIMIT_S = 60
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch, served: Served) -> Iterator[Loader]:
     monkeypatch.setattr(sse, "LOOK_S", 0.05)
-    monkeypatch.setattr("api.security.SESSION_CACHE_S", 0.05)
     yield Loader(served.services.database, PIPELINE)
 
 
