@@ -25,6 +25,7 @@ class Problem(Exception):
     detail: str = ""
     code: str = ""
     errors: tuple[str, ...] = field(default=())
+    method: str = "GET"  # whether something was to be seen or done
 
     def __str__(self) -> str:
         return f"{self.title}. {self.detail}".strip()
@@ -89,13 +90,13 @@ class Client:
         try:
             answer = self._http.request(method, path, **options)
         except httpx.HTTPError:
-            raise Problem(0, "The server does not answer", "Try again in a moment.") from None
+            raise Problem(0, "The server does not answer", "Try again in a moment.", method=method) from None
         if answer.is_success:
             return answer
-        raise _problem(answer)
+        raise _problem(answer, method)
 
 
-def _problem(answer: httpx.Response) -> Problem:
+def _problem(answer: httpx.Response, method: str = "GET") -> Problem:
     try:
         found = answer.json()
     except ValueError:
@@ -104,7 +105,8 @@ def _problem(answer: httpx.Response) -> Problem:
         found = {}
     errors = tuple(_field_error(e) for e in found.get("errors") or [] if isinstance(e, dict))
     title = found.get("title") or f"Error {answer.status_code}"
-    return Problem(answer.status_code, title, found.get("detail") or "", found.get("code") or "", errors)
+    detail, code = found.get("detail") or "", found.get("code") or ""
+    return Problem(answer.status_code, title, detail, code, errors, method)
 
 
 def _field_error(error: dict[str, Any]) -> str:

@@ -4,9 +4,9 @@ Not here: style and words of every page (`ui`), addresses of the API (`client`).
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from html import escape
-from typing import Any
+from typing import Any, Literal
 
 import streamlit as st
 
@@ -39,12 +39,11 @@ def views(names: Mapping[str, str]) -> str:
     return view
 
 
-def entry(key: str, title: str, badges: str, about: str) -> Any:
-    """A bordered row: a title, HTML badges, a line about it; buttons are put into what is returned."""
+def entry(key: str, title: str, badges: str, about: Iterable[str]) -> Any:
+    """A bordered row: a title, HTML badges, what is told of it; buttons are put into what is returned."""
     row = st.container(key=f"key-{key}", border=True, horizontal=True, vertical_alignment="center")
-    row.html(
-        f"<div class='sw-key'><strong>{escape(title)}</strong> {badges}<span>{escape(about)}</span></div>"
-    )
+    told = " · ".join(filter(None, about))
+    row.html(f"<div class='sw-key'><strong>{escape(title)}</strong> {badges}<p>{escape(told)}</p></div>")
     return row
 
 
@@ -59,38 +58,74 @@ def done(call: Callable[[], Any], said: str) -> bool:
     return True
 
 
-def shown_once(
-    text: str, kept: str, why: str = "Copy it now: it is not kept and cannot be shown again."
-) -> None:
-    """A secret that cannot be had again; `kept`: where in the session it waits for being copied."""
+def each(path: str, row: Callable[[dict[str, Any]], None], *, limit: int = 50, **wanted: Any) -> int:
+    """A row for each item of a list of the API's, and a button for more of them. Returns how many there are.
+
+    Another search (`wanted`) begins anew with the first `limit`.
+    """
+    key = f"shown-{path}-{sorted(wanted.items())}"
+    most = st.session_state.get(key, limit)
+    cursor, count = None, 0
+    while count < most:
+        found = client().get(path, limit=limit, cursor=cursor, **wanted)
+        for item in found["items"]:
+            row(item)
+        count, cursor = count + len(found["items"]), found.get("next_cursor")
+        if cursor is None:
+            return count
+    if st.button("Show more", key=f"more-{path}", icon=":material/expand_more:", type="tertiary"):
+        st.session_state[key] = most + limit
+        st.rerun()
+    return count
+
+
+def secret_waits(
+    kept: str,
+    why: str = "Copy it now: it is not kept and cannot be shown again.",
+    scope: Literal["app", "fragment"] = "app",
+) -> bool:
+    """Whether a secret that was made just now is shown, instead of the form for it, until it was copied.
+
+    `kept`: where in the session it waits for that (`keep_secret`). `scope`: `fragment` leads back to the
+    form, `app` closes the dialog.
+    """
+    text = st.session_state.get(kept)
+    if not text:
+        return False
     st.write(why)
     st.code(text, language=None, wrap_lines=True)
     if st.button("Done", type="primary"):
         st.session_state.pop(kept, None)
-        st.rerun()
+        st.rerun(scope=scope)
+    return True
+
+
+def keep_secret(kept: str, call: Callable[[], dict[str, Any]], name: str = "key") -> None:
+    """Do what a dialog's form asks for; what `name` of the answer is, the dialog shows next."""
+    try:
+        made = call()
+    except Problem as found:
+        ui.problem(found)
+        return
+    st.session_state[kept] = made[name]
+    st.rerun(scope="fragment")
 
 
 def ask(title: str, text: str, button: str, call: Callable[[], Any], said: str) -> None:
-    """A dialog that asks once more before something that cannot be taken back."""
+    """A dialog that asks once more before something that cannot be taken back. `text`: Markdown."""
 
     @st.dialog(title)
     def confirm() -> None:
         st.write(text)
-        if st.button(button, type="primary") and done(call, said):
+        if buttons(button) and done(call, said):
             st.rerun()
 
     confirm()
 
 
-def attributes_text(found: Mapping[str, Sequence[str]]) -> str:
-    """Attributes as people write them: a line each, `region: emea, apac`."""
-    return "\n".join(f"{name}: {', '.join(values)}" for name, values in found.items())
-
-
-def attributes_of(text: str) -> dict[str, list[str]]:
-    """What `attributes_text` made; a line without a colon is a name without values."""
-    found: dict[str, list[str]] = {}
-    for line in filter(None, map(str.strip, text.splitlines())):
-        name, _, values = line.partition(":")
-        found[name.strip()] = [value.strip() for value in values.split(",") if value.strip()]
-    return found
+def buttons(label: str) -> bool:
+    """A dialog's end: the button that does it, and the way out. True: it is to be done."""
+    with st.container(horizontal=True, horizontal_alignment="right"):
+        if st.button("Cancel", type="tertiary"):
+            st.rerun()
+        return st.button(label, type="primary")

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, tzinfo
 from html import escape
 from pathlib import Path
+from typing import Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import streamlit as st
@@ -22,6 +23,7 @@ MARK = Path(__file__).parent / "mark.svg"
 _SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _MARKDOWN = re.compile(r"[\\`*_{}\[\]()#+.!|<>:$~&-]")
 Tone = str  # good | warning | critical | neutral
+Align = Literal["text", "number", "middle"]
 
 VERDICTS: dict[str | None, tuple[str, Tone]] = {
     "pass": ("Passed", "good"),
@@ -53,7 +55,9 @@ def style() -> None:
             )
     except NotBuilt:
         pass  # the canvas page says what to do; the others work with the system's font
-    st.html(f"<style>{faces}{_STYLE.read_text()}</style>")
+    # Streamlit says which colours it shows to the app's own element alone; dialogs stand beside that.
+    scheme = st.context.theme.type or "light dark"
+    st.html(f"<style>:root{{color-scheme:{scheme}}}{faces}{_STYLE.read_text()}</style>")
 
 
 def mark_current(key: str) -> None:
@@ -73,10 +77,10 @@ def plain(text: str) -> str:
     return _MARKDOWN.sub(r"\\\g<0>", text)
 
 
-def heading(title: str, text: str = "") -> None:
-    """A page's title and what it is for."""
+def heading(title: str, text: str = "", *, narrow: bool = False) -> None:
+    """A page's title and what it is for. `narrow`: it is read, so its lines are not as wide as the screen."""
     lead = f"<p class='sw-lead'>{escape(text)}</p>" if text else ""
-    st.html(f"<div class='sw-heading'><h1>{escape(title)}</h1>{lead}</div>")
+    st.html(f"<div class='sw-heading{' sw-narrow' if narrow else ''}'><h1>{escape(title)}</h1>{lead}</div>")
 
 
 def badge(text: str, tone: Tone, hint: str = "") -> str:
@@ -85,6 +89,17 @@ def badge(text: str, tone: Tone, hint: str = "") -> str:
     title = f' title="{escape(hint)}"' if hint else ""
     inside = f"<i aria-hidden='true'>{mark}</i>{escape(text)}"
     return f"<span class='sw-badge' data-tone='{tone}'{title}>{inside}</span>"
+
+
+def tag(text: str, hint: str = "") -> str:
+    """HTML of a name beside a title: a role, a version. It judges nothing."""
+    title = f' title="{escape(hint)}"' if hint else ""
+    return f"<span class='sw-tag'{title}>{escape(text)}</span>"
+
+
+def who(name: str, email: str) -> str:
+    """HTML of a person, for the top of a dialog about them."""
+    return f"<p class='sw-who'><strong>{escape(name)}</strong><span>{escape(email)}</span></p>"
 
 
 def dot(text: str, tone: Tone) -> str:
@@ -175,6 +190,12 @@ def clock(text: str | None) -> str:
     return f"{at.day} {at:%b}{year} {at:%H:%M:%S}"
 
 
+def day(text: str | None) -> str:
+    """An ISO time as '21 Nov 2026', in the visitor's zone."""
+    at = moment(text)
+    return "–" if at is None else f"{at.astimezone(zone()):%-d %b %Y}"
+
+
 def zone_name(text: str) -> str:
     """What the visitor's zone is called at an ISO time: 'UTC', 'CET'."""
     at = moment(text) or datetime.now(UTC)
@@ -187,11 +208,18 @@ def facts(pairs: Sequence[tuple[str, str]]) -> str:
     return f"<dl class='sw-facts'>{cells}</dl>"
 
 
-def table(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]], empty: str) -> None:
-    """A table of HTML cells; columns are (title, 'text' | 'number')."""
-    if not rows:
+def table(columns: Sequence[tuple[str, Align]], rows: Sequence[Sequence[str]], empty: str) -> None:
+    """A table of HTML cells; columns are (title, how they are set)."""
+    if rows:
+        st.html(table_html(columns, rows))
+    else:
         nothing(empty)
-        return
+
+
+def table_html(
+    columns: Sequence[tuple[str, Align]], rows: Sequence[Sequence[str]], *, pinned: bool = False
+) -> str:
+    """HTML of a table of HTML cells. `pinned`: the first column stays while the others are scrolled."""
     head = "".join(f"<th scope='col' class='{kind}'>{escape(title)}</th>" for title, kind in columns)
     body = "".join(
         "<tr>"
@@ -199,7 +227,23 @@ def table(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]], emp
         + "</tr>"
         for row in rows
     )
-    st.html(f"<div class='sw-table'><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>")
+    kind = "sw-table pinned" if pinned else "sw-table"
+    inside = f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
+    return f"<div class='{kind}' tabindex='0'><table>{inside}</table></div>"
+
+
+def tick(yes: bool) -> str:
+    """HTML of a yes in a table; a no is a quiet dot, so that the eye keeps to its line."""
+    return (
+        "<span class='sw-tick' role='img' aria-label='yes'>✓</span>"
+        if yes
+        else "<span class='sw-tick no' role='img' aria-label='no'>·</span>"
+    )
+
+
+def some(amount: int, noun: str) -> str:
+    """'1 member', '1,200 members'."""
+    return f"{amount:,} {noun}{'' if amount == 1 else 's'}"
 
 
 def nothing(title: str, hint: str = "") -> None:
@@ -219,10 +263,10 @@ def problem(found: Problem) -> None:
         st.html(
             "<div class='sw-empty'><strong>Confirm that it is you</strong>"
             "<span>This needs a fresh proof, ten minutes long. Come back here afterwards.</span>"
-            "<a href='/confirm' target='_blank'>Confirm</a></div>"
+            "<a href='/confirm?next=/confirmed' target='_blank'>Confirm</a></div>"
         )
         return
-    if found.status == 403:
+    if found.status == 403 and found.method == "GET":
         nothing("You may not see this", found.detail or "Ask an owner of the workspace for permission.")
         return
     lines = "".join(f"<li>{escape(line)}</li>" for line in found.errors)

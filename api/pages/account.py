@@ -4,7 +4,6 @@ Belongs here: its HTML, with every value from outside escaped. Not here: what it
 (`api.routes.account_pages`).
 """
 
-import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from html import escape
@@ -14,24 +13,9 @@ from api.pages.forms import alert, invalid, username
 from sluiceway.identity.factors import RECOVERY_CODES, Enrolment
 from sluiceway.identity.passkeys import Passkey
 from sluiceway.identity.sessions import Session
+from sluiceway.kit.devices import device
 from sluiceway.kit.errors import SluicewayError
 
-_BROWSERS = (
-    ("Edg", "Edge"),
-    ("OPR", "Opera"),
-    ("Firefox", "Firefox"),
-    ("Chrome", "Chrome"),
-    ("Safari", "Safari"),
-)
-_SYSTEMS = (
-    ("iPhone", "iPhone"),
-    ("iPad", "iPad"),
-    ("Android", "Android"),
-    ("Windows", "Windows"),
-    ("Mac OS X", "macOS"),
-    ("CrOS", "ChromeOS"),
-    ("Linux", "Linux"),
-)
 _METHODS = {
     "password": "password",
     "passkey": "passkey",
@@ -60,9 +44,7 @@ def overview(
         else ""
     )
     return (
-        '<h1>Signing in</h1><p class="lead">How you prove that you are you, and where you have done so.'
-        ' <a href="/account/preferences">Preferences and workspaces</a> ·'
-        ' <a href="/account/data">Your data</a></p>'
+        '<h1>Signing in</h1><p class="lead">How you prove that you are you, and where you have done so.</p>'
         f"{asked}{said}{alert(error)}"
         f"{_app(state, now)}{_passkeys(state.passkeys, now)}{_password(state, email, now)}"
         f"{_providers(state.providers)}{_sessions(sessions, now)}"
@@ -193,15 +175,6 @@ def _sessions(found: Sequence[Session], now: datetime) -> str:
     )
     body = f'<ul class="list">{"".join(rows)}</ul>{others}'
     return _section("Where you are signed in", body)
-
-
-def device(user_agent: str) -> str:
-    """The browser and system as people call them."""
-    browser = next((name for mark, name in _BROWSERS if mark in user_agent), None)
-    system = next((name for mark, name in _SYSTEMS if mark in user_agent), None)
-    if browser and system:
-        return f"{browser} on {system}"
-    return browser or system or re.split(r"[/ ]", user_agent, maxsplit=1)[0][:40] or "Unknown browser"
 
 
 def _section(title: str, body: str, on: bool | None = None) -> str:

@@ -10,6 +10,11 @@ from uuid import UUID
 
 from sluiceway.kit.errors import SluicewayError
 
+GOOD_PASSWORDS = (
+    "At least 10 characters. Three or four words that do not belong together are easy to keep in mind and"
+    " hard to guess."
+)
+
 
 def sign_in(
     target: str,
@@ -121,6 +126,15 @@ def confirm(
     return "".join(parts)
 
 
+def confirmed() -> str:
+    """The end of a confirmation that another tab waits for."""
+    return (
+        '<h1>It is you</h1><p class="lead">For ten minutes you are not asked again. Go back to where you came'
+        " from, and do it once more.</p>"
+        '<p class="on"><a class="button quiet" href="/">To the start page</a></p>'
+    )
+
+
 def forgot(error: SluicewayError | None = None, email: str = "") -> str:
     """Asks for the address to which a link is mailed."""
     return (
@@ -164,8 +178,7 @@ def new_password(email: str, error: SluicewayError | None = None) -> str:
         '<label>New password<input type="password" name="password" autocomplete="new-password" required'
         f' minlength="10" maxlength="1000" autofocus{invalid(error)}></label>'
         '<button class="button">Set it and sign in</button></form>'
-        '<p class="hint">At least 10 characters. Three or four words that do not belong together are easy'
-        " to keep in mind and hard to guess. You are signed out everywhere else.</p>"
+        f'<p class="hint">{GOOD_PASSWORDS} You are signed out everywhere else.</p>'
     )
 
 

@@ -13,8 +13,7 @@ from sluiceway.kit.errors import SluicewayError
 def overview(email: str, error: SluicewayError | None = None) -> str:
     """The whole page."""
     return (
-        '<h1>Your data</h1><p class="lead">What is kept about you, and how to end it.'
-        ' <a href="/account">How you sign in</a> · <a href="/account/preferences">Preferences</a></p>'
+        '<h1>Your data</h1><p class="lead">What is kept about you, and how to end it.</p>'
         f"{alert(error)}"
         '<section class="panel"><h2>Take it away</h2>'
         "<p>Your account, memberships, sessions, second factors, preferences, and what the audit log says of"

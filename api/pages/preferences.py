@@ -26,8 +26,7 @@ def overview(
     """The whole page. `here`: the workspace that the session is in."""
     said = f'<p class="done" role="status">{escape(done)}</p>' if done else ""
     return (
-        '<h1>Preferences</h1><p class="lead">How the app looks for you, and where it begins.'
-        ' <a href="/account">How you sign in</a> · <a href="/account/data">Your data</a></p>'
+        '<h1>Preferences</h1><p class="lead">How the app looks for you, and where it begins.</p>'
         f"{said}{alert(error)}{_form(preferred, error)}{_workspaces(rooms, here)}"
     )
 
@@ -58,7 +57,14 @@ def _workspaces(rooms: Sequence[Membership], here: int) -> str:
         f"{_go(room, here)}</li>"
         for room in rooms
     )
-    return f'<section class="panel"><h2>Your workspaces</h2><ul class="list">{items}</ul></section>'
+    name = next((room.workspace_name for room in rooms if room.workspace_id == here), "")
+    return (
+        f'<section class="panel"><h2>Your workspaces</h2><ul class="list">{items}</ul>'
+        f'<details class="asked"><summary>Leave {escape(name)}</summary><p>What is yours there (dashboards,'
+        " links, keys) becomes its longest-standing owner’s, and keys go on working. You are signed out; your"
+        ' account stays.</p><form method="post" action="/account/leaving"><button class="button danger">Leave'
+        "</button></form></details></section>"
+    )
 
 
 def _go(room: Membership, here: int) -> str:

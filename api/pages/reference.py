@@ -6,11 +6,12 @@ from html import escape
 from typing import Any
 
 from api.openapi import operations
+from api.pages import shell
 
 _CODE = re.compile(r"`([^`]+)`")
 
 
-def render(document: dict[str, Any], version: str) -> str:
+def render(document: dict[str, Any]) -> str:
     """The whole page."""
     groups: dict[str, list[str]] = {tag["name"]: [] for tag in document["tags"]}
     for path, method, operation in operations(document):
@@ -24,20 +25,16 @@ def render(document: dict[str, Any], version: str) -> str:
         f'<p class="lead">{_prose(about.get(name, ""))}</p>{"".join(parts)}</section>'
         for name, parts in shown.items()
     )
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta name="color-scheme" content="light dark"><title>API reference · Sluiceway</title>'
-        f'<link rel="icon" type="image/svg+xml" href="/assets/mark.svg?v={version}">'
-        f'<link rel="stylesheet" href="/assets/page.css?v={version}"></head>'
-        '<body class="reference"><div class="wrap"><header>'
-        f'<p class="brand"><img src="/assets/mark.svg?v={version}" alt="" width="28" height="28">'
+    body = (
+        '<div class="wrap"><header>'
+        f'<p class="brand"><img src="/assets/mark.svg?v={shell.version()}" alt="" width="28" height="28">'
         "Sluiceway</p>"
         f'<h1>API reference</h1><p class="lead">{_prose(document["info"]["description"])} '
         '<a href="/openapi.json">OpenAPI document</a>.</p>'
         f'<nav aria-label="Contents"><ul class="contents">{contents}</ul></nav></header>'
-        f"<main>{sections}</main></div></body></html>"
+        f"<main>{sections}</main></div>"
     )
+    return shell.document("API reference", "reference", body)
 
 
 def _operation(document: dict[str, Any], path: str, method: str, operation: dict[str, Any]) -> str:

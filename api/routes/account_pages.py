@@ -13,9 +13,10 @@ from fastapi.responses import HTMLResponse, Response
 from api import confirming, own_sign_in, sign_in
 from api.deps import Services
 from api.errors import problem_responses
-from api.pages import account, forms, shell
+from api.own_pages import own_page
+from api.pages import account, forms
 from api.routes.own_sign_in import qr_svg
-from api.routes.sign_in_pages import NEVER_KEPT, Next, SignedIn, Target, Text, page, provider_redirect, to
+from api.routes.sign_in_pages import Next, SignedIn, Target, Text, page, provider_redirect, to
 from api.security import check_same_origin
 from api.services import ApiServices
 from sluiceway.identity import providers
@@ -87,7 +88,7 @@ def password_form(request: Request, services: Services, who: ConfirmedForm, pass
 @router.post("/account/app/new", responses=problem_responses((401, 403)))
 def new_app_form(request: Request, services: Services, who: ConfirmedForm) -> Response:
     made = own_sign_in.begin_totp(request, services, who)
-    return _page(who, "Authenticator app", account.new_app(made, qr_svg(made.uri)))
+    return own_page(services, who, "Authenticator app", account.new_app(made, qr_svg(made.uri)))
 
 
 @router.post("/account/app", responses=problem_responses((401, 403)))
@@ -102,10 +103,12 @@ def first_code_form(
         codes = own_sign_in.confirm_totp(request, services, who, step, code)
     except WrongCode as error:
         made = own_sign_in.begun_totp(services, who, step)
-        return _page(who, "Authenticator app", account.new_app(made, qr_svg(made.uri), error), error)
+        return own_page(
+            services, who, "Authenticator app", account.new_app(made, qr_svg(made.uri), error), error
+        )
     except StepExpired as error:
         return _overview(request, services, who, error=error)
-    return _page(who, "Recovery codes", account.recovery_codes(codes))
+    return own_page(services, who, "Recovery codes", account.recovery_codes(codes))
 
 
 @router.post("/account/app/remove", responses=problem_responses((401, 403, 404)))
@@ -117,7 +120,7 @@ def remove_app_form(request: Request, services: Services, who: ConfirmedForm) ->
 @router.post("/account/recovery-codes", responses=problem_responses((401, 403, 404)))
 def recovery_codes_form(request: Request, services: Services, who: ConfirmedForm) -> Response:
     codes = own_sign_in.new_recovery_codes(request, services, who)
-    return _page(who, "Recovery codes", account.recovery_codes(codes))
+    return own_page(services, who, "Recovery codes", account.recovery_codes(codes))
 
 
 @router.post("/account/passkeys/{passkey_id}/remove", responses=problem_responses((401, 403, 404)))
@@ -147,6 +150,12 @@ def confirm_page(services: Services, who: SignedIn, next: Next = None) -> Respon
     if who is None:
         return to(forms.with_next("/sign-in", target))
     return _confirm(services, who, target)
+
+
+@router.get("/confirmed")
+def confirmed_page(who: SignedIn) -> Response:
+    """Where the app, which waits in another tab, lets a confirmation end."""
+    return to("/sign-in") if who is None else page("Confirmed", forms.confirmed())
 
 
 @router.post("/confirm", responses=problem_responses((401, 403, 429)))
@@ -213,9 +222,4 @@ def _overview(
         done=done,
         error=error,
     )
-    return _page(who, "Signing in", content, error)
-
-
-def _page(who: Caller, title: str, content: str, error: SluicewayError | None = None) -> Response:
-    text = shell.account(title, content, who.email or who.name)
-    return HTMLResponse(text, 200 if error is None else error.status, NEVER_KEPT)
+    return own_page(services, who, "Signing in", content, error)

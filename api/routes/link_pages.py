@@ -4,7 +4,6 @@ The page holds what opening the link gave; the canvas in it asks the API (`api.r
 """
 
 from functools import lru_cache
-from html import escape
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +16,8 @@ from fastapi.responses import HTMLResponse, Response
 from api import links
 from api.deps import Services
 from api.errors import problem_responses
-from api.pages.shell import page, read, version
+from api.pages.forms import alert, invalid
+from api.pages.shell import linked, page
 from api.services import ApiServices
 from sluiceway.dashboards.errors import LinkNotFound, LinkPasswordRequired, WrongLinkPassword
 from sluiceway.identity.errors import SignInThrottled
@@ -68,28 +68,16 @@ def _open(request: Request, services: ApiServices, token: str, password: str | N
     script = _script()
     if script is None:
         return _answer(page("Not built", _not_built()), 503)
-    return _answer(_board(viewing.dashboard.title, viewing.dashboard.slug, access, script), 200)
-
-
-def _board(title: str, slug: str, access: str, script: str) -> str:
-    text = read("link.html").decode()
-    values = {"title": title, "slug": slug, "access": access, "script": script, "version": version()}
-    for name, value in values.items():
-        text = text.replace("{{" + name + "}}", escape(value))
-    return text
+    return _answer(linked(viewing.dashboard.title, viewing.dashboard.slug, access, script), 200)
 
 
 def _form(error: SluicewayError | None) -> str:
-    alert = invalid = ""
-    if error is not None:
-        alert = f'<p class="alert" id="wrong" role="alert">{escape(error.detail)}</p>'
-        invalid = ' aria-describedby="wrong" aria-invalid="true"'
     return (
         '<h1>A password, please</h1><p class="lead">This dashboard is shown to whoever knows it.</p>'
-        f"{alert}"
+        f"{alert(error)}"
         '<form method="post">'
         '<label>Password<input type="password" name="password" autocomplete="off" required maxlength="1000"'
-        f"{invalid} autofocus></label>"
+        f"{invalid(error)} autofocus></label>"
         '<button class="button">Show the dashboard</button></form>'
         '<p class="hint">Whoever sent you the link knows the password.</p>'
     )

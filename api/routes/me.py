@@ -13,8 +13,10 @@ from api.preferring import prefer
 from api.routes.members import handovers, left_detail, told
 from api.routes.session import Me, describe
 from api.security import forget_people
+from api.services import ApiServices
 from sluiceway.audit.actions import Action
 from sluiceway.identity import members, preferences, service
+from sluiceway.identity.contracts import Caller
 from sluiceway.kit.errors import NotFound
 
 router = APIRouter(prefix="/v1", tags=["me"])
@@ -110,18 +112,23 @@ def leave_workspace(
     """
     if workspace_id != caller.workspace_id:
         raise NotFound("There is no such workspace where you are; go there first.")
-    user = person_id(caller)
-    with catalog(services, caller) as conn:
+    leave(request, services, caller)
+    return Response(status_code=204)
+
+
+def leave(request: Request, services: ApiServices, who: Caller) -> None:
+    """Leave the workspace that one is in, for this route and for the page. Raises `LastOwner`."""
+    user = person_id(who)
+    with catalog(services, who) as conn:
         left = members.remove_member(
-            conn, workspace_id, user, giver=None, now=services.clock.now(), successor_id=None,
+            conn, who.workspace_id, user, giver=None, now=services.clock.now(), successor_id=None,
             handovers=handovers("hand_over"),
         )  # fmt: skip
         note(
-            request, conn, caller, Action.MEMBER_LEFT, target="member", target_id=user,
+            request, conn, who, Action.MEMBER_LEFT, target="member", target_id=user,
             before=told(left.member), detail=left_detail(left, "hand_over"),
         )  # fmt: skip
-    forget_people(services, workspace_id, user)
-    return Response(status_code=204)
+    forget_people(services, who.workspace_id, user)
 
 
 def _preferences(found: preferences.Preferences) -> Preferences:

@@ -7,10 +7,11 @@ from fastapi.responses import HTMLResponse, Response
 
 from api.deps import Services
 from api.errors import problem_responses
-from api.pages import forms, own_data, shell
+from api.own_pages import own_page
+from api.pages import forms, own_data
 from api.routes.account_pages import ConfirmedForm
 from api.routes.privacy import delete_account
-from api.routes.sign_in_pages import NEVER_KEPT, SignedIn, to
+from api.routes.sign_in_pages import SignedIn, to
 from sluiceway.identity.contracts import Caller
 from sluiceway.identity.errors import InvalidPerson, LastOwner
 from sluiceway.kit.errors import SluicewayError
@@ -19,9 +20,9 @@ router = APIRouter(tags=["me"], include_in_schema=False, default_response_class=
 
 
 @router.get("/account/data")
-def data_page(who: SignedIn) -> Response:
+def data_page(services: Services, who: SignedIn) -> Response:
     """What is kept, to take away or to end."""
-    return to(forms.with_next("/sign-in", "/account/data")) if who is None else _page(who)
+    return to(forms.with_next("/sign-in", "/account/data")) if who is None else _page(services, who)
 
 
 @router.post("/account/data/deletion", responses=problem_responses((401, 403)))
@@ -33,12 +34,10 @@ def deletion_form(
     try:
         delete_account(services, who, email, response)
     except (InvalidPerson, LastOwner) as error:
-        return _page(who, error)
+        return _page(services, who, error)
     return response
 
 
-def _page(who: Caller, error: SluicewayError | None = None) -> Response:
+def _page(services: Services, who: Caller, error: SluicewayError | None = None) -> Response:
     content = own_data.overview(who.email or who.name, error)
-    text = shell.account("Your data", content, who.email or who.name)
-    status = 200 if error is None else error.status
-    return HTMLResponse(text, status_code=status, headers=NEVER_KEPT)
+    return own_page(services, who, "Your data", content, error, here="/account/data")

@@ -36,4 +36,4 @@ def openapi(request: Request) -> Response:
 @router.get("/docs")
 def docs(request: Request) -> Response:
     """The reference of the API, made from the OpenAPI document."""
-    return HTMLResponse(reference.render(request.app.openapi(), shell.version()))
+    return HTMLResponse(reference.render(request.app.openapi()))

@@ -5,36 +5,26 @@ Writes are checked by their Origin. The same by JSON: `api.routes.me`.
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Form, Query, Request
+from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import HTMLResponse, Response
 
 from api.deps import Services, catalog, person_id
 from api.errors import problem_responses
 from api.moving import move
+from api.own_pages import own_page
 from api.pages import preferences as pages
-from api.pages import shell
 from api.preferring import prefer
-from api.routes.sign_in_pages import NEVER_KEPT, SignedIn, to
-from api.security import check_same_origin
+from api.routes.account_pages import OwnForm
+from api.routes.me import leave
+from api.routes.sign_in_pages import SignedIn, to
 from sluiceway.identity import preferences, service
 from sluiceway.identity.contracts import Caller
-from sluiceway.identity.errors import InvalidPreferences, NotSignedIn
+from sluiceway.identity.errors import InvalidPreferences, LastOwner
 from sluiceway.kit.errors import SluicewayError
 
 router = APIRouter(tags=["me"], include_in_schema=False, default_response_class=HTMLResponse)
 
 _DONE = {"kept": "Kept. Pages that are open show it once they are loaded anew."}
-
-
-def _own_form(request: Request, services: Services, who: SignedIn) -> Caller:
-    """Whoever sends a form of this page, from this page."""
-    if who is None:
-        raise NotSignedIn("Sign in first.")
-    check_same_origin(request, services.settings.public_url)
-    return who
-
-
-OwnForm = Annotated[Caller, Depends(_own_form)]
 
 
 @router.get("/account/preferences")
@@ -78,6 +68,17 @@ def workspace_form(
     return answer
 
 
+@router.post("/account/leaving", responses=problem_responses((401, 403, 409)))
+def leaving_form(request: Request, services: Services, who: OwnForm) -> Response:
+    """Leave the workspace that the session is in; afterwards nobody is signed in."""
+    who.check_second_factor()
+    try:
+        leave(request, services, who)
+    except LastOwner as error:
+        return _overview(services, who, error=error)
+    return to("/sign-in")
+
+
 def _overview(
     services: Services,
     who: Caller,
@@ -91,5 +92,4 @@ def _overview(
         preferred = wanted or preferences.get_preferences(conn, who.workspace_id, user)
         rooms = service.memberships(conn, user)
     content = pages.overview(preferred, rooms, who.workspace_id, done=done, error=error)
-    text = shell.account("Preferences", content, who.email or who.name)
-    return HTMLResponse(text, 200 if error is None else error.status, NEVER_KEPT)
+    return own_page(services, who, "Preferences", content, error, here="/account/preferences")

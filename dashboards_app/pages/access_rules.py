@@ -22,17 +22,16 @@ def show() -> None:
     """Every rule in words; as YAML for whoever may change it."""
     manages = "rule:manage" in parts.permissions()
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        ui.heading("Access rules", "Which rows people see, and which columns are hidden or masked.")
+        ui.heading(
+            "Access rules", "Which rows people see, and which columns are hidden or masked.", narrow=True
+        )
         if manages and st.button("New rule", icon=":material/add:", type="primary"):
             _edit(None)
-    found = client().items("/v1/rules", limit=200)
-    if not found:
+    if not parts.each("/v1/rules", lambda rule: _row(rule, manages)):
         ui.nothing(
             "No rules yet",
             "Whoever may read a pipeline sees all of it. A rule hides rows or columns by role.",
         )
-    for rule in found:
-        _row(rule, manages)
 
 
 def _row(rule: dict[str, Any], manages: bool) -> None:
@@ -41,8 +40,8 @@ def _row(rule: dict[str, Any], manages: bool) -> None:
     but = f" but {', '.join(rule['except'])}" if rule["except"] else ""
     masks = [f"{mask['field']}: {mask['as']}" for mask in rule["masks"]]
     rows = f"sees rows with {rule['rows']}" if rule["rows"] else "sees every row"
-    about = " · ".join(filter(None, [f"{whom}{but} {rows}", *masks, rule["description"]]))
-    badges = f"{ui.badge(where, 'neutral')} {ui.badge('version ' + str(rule['version']), 'neutral')}"
+    about = [f"{whom}{but} {rows}", *masks, rule["description"]]
+    badges = f"{ui.tag(where)} {ui.tag('version ' + str(rule['version']))}"
     row = parts.entry(f"rule-{rule['name']}", rule["name"], badges, about)
     if row.button("Change" if manages else "Look", key=f"change-{rule['name']}", type="tertiary"):
         _edit(rule)

@@ -30,15 +30,24 @@ def show() -> None:
     if not found["items"]:
         ui.nothing("Nothing found", "No entry fits all of these conditions.")
         return
-    for item in found["items"]:
-        _entry(item)
+    st.html(_files(wanted))
+    st.html(f"<div class='sw-log'>{''.join(map(_entry, found['items']))}</div>")
     with st.container(horizontal=True):
-        if found.get("next_cursor") and st.button("Older", icon=":material/expand_more:"):
+        if _cursor(wanted) and st.button("Newest", icon=":material/vertical_align_top:", type="tertiary"):
+            st.session_state.pop("audit-cursor")
+            st.rerun()
+        if found.get("next_cursor") and st.button("Older", icon=":material/expand_more:", type="tertiary"):
             st.session_state["audit-cursor"] = (_key(wanted), found["next_cursor"])
             st.rerun()
-        for kind in ("csv", "ndjson"):
-            address = f"/v1/audit/export?{urlencode({'format': kind, **wanted})}"
-            st.html(f"<a class='sw-file' href='{escape(address)}' download>Take as {kind.upper()}</a>")
+
+
+def _files(wanted: dict[str, str]) -> str:
+    """HTML of the links that take all that fits the conditions away."""
+    links = " ".join(
+        f"<a href='{escape(f'/v1/audit/export?{urlencode(dict(wanted, format=kind))}')}' download>{name}</a>"
+        for kind, name in (("csv", "CSV"), ("ndjson", "NDJSON"))
+    )
+    return f"<p class='sw-files'>All that fits, as a file: {links}</p>"
 
 
 def _conditions() -> dict[str, str]:
@@ -69,28 +78,49 @@ def _cursor(wanted: dict[str, str]) -> str | None:
     return kept[1] if kept and kept[0] == _key(wanted) else None
 
 
-def _entry(item: dict[str, Any]) -> None:
+def _entry(item: dict[str, Any]) -> str:
+    """HTML of one line, which opens to what changed if anything did."""
     verb = item["action"].rpartition(".")[2]
-    tone = "critical" if verb in _REFUSED else "warning" if verb in _LOST else "neutral"
+    tone = "critical" if verb in _REFUSED else "warning" if verb in _LOST else ""
+    action = ui.badge(item["action"], tone) if tone else ui.tag(item["action"])
     actor = item["actor"]
     who = (
         "somebody whose account is gone" if item["erased"] else actor["name"] or actor["id"] or actor["kind"]
     )
-    where = " · ".join(filter(None, [who, actor["address"]]))
-    target = " ".join(filter(None, [item["target"], item["target_id"]]))
-    summary = (
-        f"<div class='sw-audit'><time>{ui.clock(item['at'])}</time>{ui.badge(item['action'], tone)}"
-        f"<span>{escape(where)}</span><em>{escape(target)}</em></div>"
+    where = escape(" · ".join(filter(None, [who, actor["address"]])))
+    target = escape(" ".join(filter(None, [item["target"], item["target_id"]])))
+    line = (
+        f"<time>{ui.clock(item['at'])}</time>{action}"
+        f"<span title='{where}'>{where}</span><em title='{target}'>{target}</em>"
     )
-    details = {name: item[name] for name in ("before", "after", "detail") if item[name] not in (None, {})}
-    with st.container(key=f"letter-audit-{item['seq']}", border=True):
-        st.html(summary)
-        if details:
-            with st.expander("What changed" if "after" in details or "before" in details else "More"):
-                st.json(details, expanded=True)
-                st.caption(
-                    f"Entry {item['seq']:,} · {item['hash'][:16]}… · request {item['request_id'] or '–'}"
-                )
+    rows = [*_changes(item["before"] or {}, item["after"] or {}), *_told(item["detail"] or {})]
+    if not rows:
+        return f"<div class='sw-audit'>{line}</div>"
+    foot = f"Entry {item['seq']:,} · {item['hash'][:16]}… · request {item['request_id'] or '–'}"
+    return (
+        f"<details><summary class='sw-audit'>{line}</summary>"
+        f"<div class='sw-changes'><dl>{''.join(rows)}</dl><small>{escape(foot)}</small></div></details>"
+    )
+
+
+def _changes(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """Each value as it was and as it is; one that was not there, or is no more, is struck by nothing."""
+    return [
+        f"<dt>{escape(name)}</dt><dd>{_value(before, name, 'del')}{_value(after, name, 'ins')}</dd>"
+        for name in dict.fromkeys([*before, *after])
+    ]
+
+
+def _told(detail: dict[str, Any]) -> list[str]:
+    return [f"<dt>{escape(name)}</dt><dd>{_value(detail, name, 'span')}</dd>" for name in detail]
+
+
+def _value(found: dict[str, Any], name: str, element: str) -> str:
+    if name not in found:
+        return ""
+    value = found[name]
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return f"<{element}>{escape(text)}</{element}>"
 
 
 @st.dialog("The chain of entries")

@@ -1,12 +1,12 @@
 """API keys: list, make (the text is shown once), rotate, revoke; service accounts beside them."""
 
-from html import escape
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import streamlit as st
 
 from dashboards_app import parts, ui
-from dashboards_app.client import Problem, client
+from dashboards_app.client import client
 from dashboards_app.pages import service_accounts
 
 SCOPES = {
@@ -17,82 +17,72 @@ SCOPES = {
 }
 VIEWS = {"keys": "Keys", "accounts": "Service accounts"}
 OVERLAPS = {0: "at once", 3600: "an hour", 86400: "a day", 604800: "a week"}
+_DAYS = {0: "until revoked", 30: "for 30 days", 90: "for 90 days", 365: "for a year"}
 _TONES = {"active": "good", "expired": "warning", "revoked": "neutral"}
 
 
 def show() -> None:
     """Every key without its secret, and the ways to make and revoke one."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        ui.heading("API keys", "For programs that send events or read data.")
+        ui.heading("API keys", "For programs that send events or read data.", narrow=True)
         if st.button("New key", icon=":material/add:", type="primary"):
             st.session_state.pop("new-key", None)
             _make()
     if "service_account:manage" in parts.permissions() and parts.views(VIEWS) == "accounts":
         service_accounts.show()
         return
-    found = client().items("/v1/keys", limit=200)
-    if not found:
+    if not parts.each("/v1/keys", _row):
         ui.nothing("No keys yet", "Make one for each program, so that each can be revoked by itself.")
-    for key in found:
-        _row(key)
 
 
 def _row(key: dict[str, Any]) -> None:
-    where = ", ".join(key["pipelines"]) if key["pipelines"] else "every pipeline"
-    used = f"used {ui.ago(key['last_used_at'])}" if key["last_used_at"] else "never used"
-    with st.container(key=f"key-{key['id']}", border=True, horizontal=True, vertical_alignment="center"):
-        state = ui.badge(key["state"], _TONES[key["state"]])
-        rate = [f"{key['rate']:,g} events/s, burst {ui.count(key['burst'])}"] if key["rate"] else []
-        ends = [f"until {ui.clock(key['expires_at'])}"] if key["expires_at"] else []
-        before = [f"the secret before works until {ui.clock(key['previous_until'])}"]
-        old = before if key["previous_until"] else []
-        about = escape(" · ".join([", ".join(key["scopes"]), where, *rate, used, *ends, *old]))
-        st.html(
-            f"<div class='sw-key'><strong>{escape(key['name'])}</strong> {state}"
-            f"<span><code>slw_{escape(key['id'])}_…</code> {about}</span></div>"
+    about = [f"slw_{key['id']}_…", ", ".join(key["scopes"])]
+    if "ingest" in key["scopes"]:
+        about.append(", ".join(key["pipelines"]) if key["pipelines"] else "every pipeline")
+    if key["rate"]:
+        about.append(f"{key['rate']:,g} events/s, burst {ui.count(key['burst'])}")
+    about.append(f"used {ui.ago(key['last_used_at'])}" if key["last_used_at"] else "never used")
+    if key["expires_at"]:
+        about.append(f"until {ui.clock(key['expires_at'])}")
+    if key["previous_until"]:
+        about.append(f"the secret before works until {ui.clock(key['previous_until'])}")
+    badges = [ui.badge(key["state"], _TONES[key["state"]])]
+    if key["service_account"]:
+        badges.append(ui.tag("service account"))
+    row = parts.entry(key["id"], key["name"], " ".join(badges), about)
+    if key["state"] != "active":
+        return
+    if row.button("Rotate", key=f"rotate-{key['id']}", type="tertiary"):
+        st.session_state.pop("rotated-key", None)
+        _rotate(key)
+    if row.button("Revoke", key=f"revoke-{key['id']}", type="tertiary"):
+        parts.ask(
+            "Revoke key",
+            f"Programs that use **{ui.plain(key['name'])}** are refused within seconds. This cannot be"
+            " undone.",
+            "Revoke",
+            lambda: client().delete(f"/v1/keys/{key['id']}"),
+            "The key is revoked.",
         )
-        if key["state"] == "active" and st.button("Rotate", key=f"rotate-{key['id']}", type="tertiary"):
-            st.session_state.pop("rotated-key", None)
-            _rotate(key)
-        if key["state"] == "active" and st.button("Revoke", key=f"revoke-{key['id']}", type="tertiary"):
-            _revoke(key)
-
-
-@st.dialog("Revoke key")
-def _revoke(key: dict[str, Any]) -> None:
-    st.write(
-        f"Programs that use **{ui.plain(key['name'])}** are refused within seconds. This cannot be undone."
-    )
-    if st.button("Revoke", type="primary"):
-        try:
-            client().delete(f"/v1/keys/{key['id']}")
-        except Problem as found:
-            ui.problem(found)
-        else:
-            st.rerun()
 
 
 @st.dialog("Rotate key")
 def _rotate(key: dict[str, Any]) -> None:
-    if text := st.session_state.get("rotated-key"):
-        parts.shown_once(text, "rotated-key")
+    if parts.secret_waits("rotated-key"):
         return
     st.write(f"**{ui.plain(key['name'])}** gets a new secret. The one until now goes on for:")
-    overlap = st.segmented_control("Overlap", list(OVERLAPS), format_func=OVERLAPS.__getitem__, default=86400)
-    if st.button("Rotate", type="primary"):
-        try:
-            made = client().post(f"/v1/keys/{key['id']}/rotation", {"overlap_s": overlap or 0})
-        except Problem as found:
-            ui.problem(found)
-        else:
-            st.session_state["rotated-key"] = made["key"]
-            st.rerun(scope="fragment")
+    overlap = st.segmented_control(
+        "Overlap", list(OVERLAPS), format_func=OVERLAPS.__getitem__, default=86400,
+        label_visibility="collapsed",
+    )  # fmt: skip
+    if parts.buttons("Rotate"):
+        body = {"overlap_s": overlap or 0}
+        parts.keep_secret("rotated-key", lambda: client().post(f"/v1/keys/{key['id']}/rotation", body))
 
 
 @st.dialog("New API key")
 def _make() -> None:
-    if text := st.session_state.get("new-key"):
-        parts.shown_once(text, "new-key")
+    if parts.secret_waits("new-key"):
         return
     slugs = [p["slug"] for p in client().items("/v1/pipelines", limit=200)]
     with st.form("key", border=False):
@@ -102,21 +92,13 @@ def _make() -> None:
         left, right = st.columns(2)
         rate = left.number_input("Events a second", min_value=0.001, value=None, placeholder="No limit")
         burst = right.number_input("At once", min_value=1, value=None, placeholder="2 seconds' worth")
+        days = st.selectbox("It works", list(_DAYS), format_func=_DAYS.__getitem__)
         sent = st.form_submit_button("Make key", type="primary")
-    if sent:
-        try:
-            made = client().post(
-                "/v1/keys",
-                {
-                    "name": name.strip(),
-                    "scopes": scopes,
-                    "pipelines": only or None,
-                    "rate": rate,
-                    "burst": burst,
-                },
-            )
-        except Problem as found:
-            ui.problem(found)
-        else:
-            st.session_state["new-key"] = made["key"]
-            st.rerun(scope="fragment")
+    if not sent:
+        return
+    ends = (datetime.now(UTC) + timedelta(days=days)).isoformat() if days else None
+    body = {
+        "name": name.strip(), "scopes": scopes, "pipelines": only or None, "rate": rate, "burst": burst,
+        "expires_at": ends,
+    }  # fmt: skip
+    parts.keep_secret("new-key", lambda: client().post("/v1/keys", body))

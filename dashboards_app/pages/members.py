@@ -1,12 +1,13 @@
 """Members of the workspace: who is there, who was invited, teams, roles, and where people are signed in."""
 
+from collections.abc import Callable
 from typing import Any
 
 import streamlit as st
 
-from dashboards_app import parts, ui
-from dashboards_app.client import Problem, client
-from dashboards_app.pages import roles, sessions, teams
+from dashboards_app import editing, parts, ui
+from dashboards_app.client import Problem, client, visitor
+from dashboards_app.pages import removing, roles, sessions, teams
 
 VIEWS = {"members": "Members", "invitations": "Invitations", "teams": "Teams", "roles": "Roles"}
 _INVITATIONS = {
@@ -27,7 +28,7 @@ def show() -> None:
     """One list at a time; what is offered is what the visitor may do."""
     may = parts.permissions()
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        ui.heading("Members", "Who is in this workspace, and what they may do.")
+        ui.heading("Members", "Who is in this workspace, and what they may do.", narrow=True)
         if "member:manage" in may and st.button("Invite", icon=":material/person_add:", type="primary"):
             st.session_state.pop("invitation-link", None)
             _invite()
@@ -37,7 +38,7 @@ def show() -> None:
     view = parts.views(names)
     manages = "member:manage" in may
     if view == "members":
-        _members(manages)
+        _members(may)
     elif view == "invitations":
         _invitations(manages)
     elif view == "teams":
@@ -48,88 +49,83 @@ def show() -> None:
         sessions.show()
 
 
-def _members(manages: bool) -> None:
+def _members(may: frozenset[str]) -> None:
     search = st.text_input("Search", placeholder="Name or address", label_visibility="collapsed", width=320)
-    found = client().get("/v1/members", limit=100, search=search.strip() or None)
-    if not found["items"]:
+    if not parts.each("/v1/members", lambda member: _member(member, may), search=search.strip() or None):
         ui.nothing("Nobody found", "No member's name or address holds this text.")
-    for member in found["items"]:
-        _member(member, manages)
-    if found.get("next_cursor"):
-        st.caption("Only the first 100 are shown: search for the others.")
 
 
-def _member(member: dict[str, Any], manages: bool) -> None:
-    badges = ui.badge(member["role"], "good" if member["role"] == "owner" else "neutral")
+def _member(member: dict[str, Any], may: frozenset[str]) -> None:
+    own = member["id"] == visitor().get("id")
+    badges = [ui.tag(member["role"])]
+    if own:
+        badges.append(ui.tag("you"))
     if member["state"] == "disabled":
-        badges += " " + ui.badge("locked out", "critical")
+        badges.append(ui.badge("locked out", "critical"))
     seen = f"seen {ui.ago(member['last_seen_at'])}" if member["last_seen_at"] else "not signed in"
     named = [team["name"] for team in member["teams"]]
-    given = [f"{name} = {', '.join(values)}" for name, values in member["attributes"].items()]
-    about = " · ".join([member["email"], *named, *given, seen])
-    row = parts.entry(f"member-{member['id']}", member["name"], badges, about)
-    if manages and row.button("Change", key=f"change-{member['id']}", type="tertiary"):
-        _change(member)
+    about = [member["email"], *named, *editing.attributes_told(member["attributes"]), seen]
+    row = parts.entry(f"member-{member['id']}", member["name"], " ".join(badges), about)
+    if "member:manage" not in may:
+        return
+    if row.button("Change", key=f"change-{member['id']}", type="tertiary"):
+        editing.edit("member", "/v1/members", _fields, member, name="id")
+    acts = {} if own else _acts(member, may)
+    if acts and (act := row.menu_button("More", list(acts), key=f"more-{member['id']}", type="tertiary")):
+        acts[act](member)
 
 
-@st.dialog("Change member")
-def _change(member: dict[str, Any]) -> None:
-    st.write(f"**{ui.plain(member['name'])}** · {ui.plain(member['email'])}")
-    known = [role["slug"] for role in client().items("/v1/roles")]
-    all_teams = {team["slug"]: team["name"] for team in client().items("/v1/teams")}
-    with st.form("member", border=False):
-        role = st.selectbox("Role", known, index=known.index(member["role"]))
-        chosen = st.multiselect(
-            "Teams", list(all_teams), default=[team["slug"] for team in member["teams"]],
-            format_func=lambda slug: all_teams.get(slug, slug), placeholder="None",
-        )  # fmt: skip
-        attributes = st.text_area(
-            "Attributes", parts.attributes_text(member["attributes"]), placeholder="region: emea, apac",
-            help="Row rules compare with these: a name a line, its values with commas.",
-        )  # fmt: skip
-        disabled = st.toggle("Locked out", member["state"] == "disabled")
-        sent = st.form_submit_button("Save", type="primary")
-    body = {
-        "role": role,
-        "teams": chosen,
-        "attributes": parts.attributes_of(attributes),
-        "disabled": disabled,
+def _acts(member: dict[str, Any], may: frozenset[str]) -> dict[str, Callable[[dict[str, Any]], None]]:
+    """What can be done to another member besides changing them, by what it is called."""
+    acts: dict[str, Callable[[dict[str, Any]], None]] = {"Reset second factor": _reset_factor}
+    if "workspace:manage" in may and member["state"] == "active":
+        acts["Hand ownership over"] = _hand_over
+    return {**acts, "Remove from workspace": removing.remove}
+
+
+def _reset_factor(member: dict[str, Any]) -> None:
+    parts.ask(
+        "Reset second factor",
+        f"For **{ui.plain(member['name'])}**, who lost phone and recovery codes: the authenticator app, its"
+        " codes and all passkeys go, and every session ends. The password stays.",
+        "Reset",
+        lambda: client().delete(f"/v1/members/{member['id']}/second-factor"),
+        "They set up a new one at the next sign-in.",
+    )
+
+
+def _hand_over(member: dict[str, Any]) -> None:
+    parts.ask(
+        "Hand ownership over",
+        f"**{ui.plain(member['name'])}** becomes an owner of this workspace, and you become an admin. Only an"
+        " owner can give it back to you.",
+        "Hand over",
+        lambda: client().post(f"/v1/members/{member['id']}/ownership", {}),
+        "They are an owner now.",
+    )
+
+
+def _fields(member: editing.Found) -> dict[str, Any]:
+    st.html(ui.who(member["name"], member["email"]))
+    known = list(dict.fromkeys([*editing.role_slugs(), member["role"]]))
+    return {
+        "role": st.selectbox("Role", known, index=known.index(member["role"])),
+        "teams": editing.teams([team["slug"] for team in member["teams"]]),
+        "attributes": editing.attributes("Attributes", member["attributes"]),
+        "disabled": st.toggle("Locked out", member["state"] == "disabled"),
     }
-    address = f"/v1/members/{member['id']}"
-    if sent and parts.done(lambda: client().patch(address, body), "Saved."):
-        st.rerun()
-    with st.expander("More"):
-        st.write(
-            "Handing ownership over makes them an owner and you an admin. Removing hands their dashboards,"
-            " links and keys to the owner who has been here longest, and signs them out."
-        )
-        left, middle, right = st.columns(3)
-        if left.button("Hand ownership over") and parts.done(
-            lambda: client().post(f"{address}/ownership", {}), "They are an owner now."
-        ):
-            st.rerun()
-        if middle.button("Reset second factor") and parts.done(
-            lambda: client().delete(f"{address}/second-factor"), "They set up a new one at the next sign-in."
-        ):
-            st.rerun()
-        if right.button("Remove") and parts.done(lambda: client().delete(address), "They have left."):
-            st.rerun()
 
 
 @st.dialog("Invite somebody")
 def _invite() -> None:
-    if link := st.session_state.get("invitation-link"):
-        why = "This installation sends no mail. Hand the link over yourself; it cannot be shown again."
-        parts.shown_once(link, "invitation-link", why)
+    why = "This installation sends no mail. Hand the link over yourself; it cannot be shown again."
+    if parts.secret_waits("invitation-link", why):
         return
-    known = [role["slug"] for role in client().items("/v1/roles")]
-    all_teams = {team["slug"]: team["name"] for team in client().items("/v1/teams")}
+    known = editing.role_slugs()
     with st.form("invite", border=False):
         email = st.text_input("E-mail address", placeholder="ada@example.com")
         role = st.selectbox("Role", known, index=known.index("viewer"))
-        chosen = st.multiselect(
-            "Teams", list(all_teams), format_func=all_teams.__getitem__, placeholder="None"
-        )
+        chosen = editing.teams([])
         days = st.number_input("The link works for … days", 1, 30, 7)
         sent = st.form_submit_button("Invite", type="primary")
     if not sent:
@@ -148,25 +144,21 @@ def _invite() -> None:
 
 
 def _invitations(manages: bool) -> None:
-    found = client().items("/v1/invitations", limit=100)
-    if not found:
+    if not parts.each("/v1/invitations", lambda invitation: _invitation(invitation, manages)):
         ui.nothing("Nobody was invited yet", "Invite people by their e-mail address: a link lets them in.")
-    for invitation in found:
-        _invitation(invitation, manages)
 
 
 def _invitation(invitation: dict[str, Any], manages: bool) -> None:
     words, tone = _INVITATIONS[invitation["state"]]
-    badges = ui.badge(words, tone) + " " + ui.badge(invitation["role"], "neutral")
+    badges = ui.badge(words, tone) + " " + ui.tag(invitation["role"])
     if invitation["mail"] == "refused":
         badges += " " + ui.badge("mail refused", "critical", invitation["mail_problem"] or "")
-    about = " · ".join(
-        [
-            f"invited by {invitation['inviter'] or 'the command line'} {ui.ago(invitation['created_at'])}",
-            _MAILS[invitation["mail"]],
-            f"works until {ui.clock(invitation['expires_at'])}",
-        ]
-    )
+    ends = [f"works until {ui.clock(invitation['expires_at'])}"] if invitation["state"] == "open" else []
+    about = [
+        f"invited by {invitation['inviter'] or 'the command line'} {ui.ago(invitation['created_at'])}",
+        _MAILS[invitation["mail"]],
+        *ends,
+    ]
     row = parts.entry(f"invitation-{invitation['id']}", invitation["email"], badges, about)
     if not manages or invitation["state"] not in ("open", "expired"):
         return

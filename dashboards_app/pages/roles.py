@@ -1,18 +1,21 @@
 """Roles: the five that every workspace has, and its own. A part of the page Members."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import streamlit as st
 
-from dashboards_app import parts, ui
+from dashboards_app import editing, parts, ui
 from dashboards_app.client import client
+
+ADDRESS = "/v1/roles"
 
 
 def show(manages: bool) -> None:
     """What each role allows; making, changing and removing the workspace's own for whoever may."""
-    found = client().items("/v1/roles")
+    found = client().items(ADDRESS)
     if manages and st.button("New role", icon=":material/add:"):
-        _edit(None)
+        editing.edit("role", ADDRESS, _fields, width="large")
     own = [role for role in found if not role["builtin"]]
     for role in own:
         _row(role, manages)
@@ -20,60 +23,48 @@ def show(manages: bool) -> None:
         ui.nothing(
             "No roles of your own yet", "Five roles are built in. Make one where none of them fits a job."
         )
-    _matrix(found)
+    st.html("<h2 class='sw-part'>What each role allows</h2>")
+    st.html(_matrix(found))
 
 
 def _row(role: dict[str, Any], manages: bool) -> None:
-    held = f"{role['members']} members, {role['teams']} teams"
-    allowed = f"{len(role['permissions'])} permissions"
-    about = " · ".join(filter(None, [role["description"], allowed, held]))
-    row = parts.entry(f"role-{role['slug']}", role["name"], ui.badge(role["slug"], "neutral"), about)
+    held = f"{ui.some(role['members'], 'member')}, {ui.some(role['teams'], 'team')}"
+    allowed = ui.some(len(role["permissions"]), "permission")
+    about = [role["description"], allowed, held]
+    row = parts.entry(f"role-{role['slug']}", role["name"], ui.tag(role["slug"]), about)
     if not manages:
         return
     if row.button("Change", key=f"change-{role['slug']}", type="tertiary"):
-        _edit(role)
+        editing.edit("role", ADDRESS, _fields, role, width="large")
     if row.button("Remove", key=f"remove-{role['slug']}", type="tertiary"):
         parts.ask(
             "Remove role",
-            f"**{ui.plain(role['name'])}** can be removed once nobody has it.",
+            f"**{ui.plain(role['name'])}** is held by {held}. It can be removed once nobody has it.",
             "Remove",
-            lambda: client().delete(f"/v1/roles/{role['slug']}"),
+            lambda: client().delete(f"{ADDRESS}/{role['slug']}"),
             "The role is gone.",
         )
 
 
-def _matrix(found: list[dict[str, Any]]) -> None:
-    """Which role allows what, at a glance."""
+def _matrix(found: Sequence[dict[str, Any]]) -> str:
+    """Which role allows what, at a glance: permissions by what they are about, the roles beside."""
     every = sorted({permission for role in found for permission in role["permissions"]})
-    columns = [("Permission", "text"), *((role["name"], "text") for role in found)]
+    columns: list[tuple[str, ui.Align]] = [
+        ("Permission", "text"),
+        *((role["name"], "middle") for role in found),
+    ]
     rows = [
-        [
-            f"<code>{permission}</code>",
-            *("✓" if permission in role["permissions"] else "" for role in found),
-        ]
+        [f"<code>{permission}</code>", *(ui.tick(permission in role["permissions"]) for role in found)]
         for permission in every
     ]
-    ui.table(columns, rows, "No permissions")
+    return ui.table_html(columns, rows, pinned=True)
 
 
-@st.dialog("Role", width="large")
-def _edit(role: dict[str, Any] | None) -> None:
-    mine = sorted(parts.permissions())
-    held = role["permissions"] if role else []
-    with st.form("role", border=False):
-        name = st.text_input("Name", role["name"] if role else "", max_chars=100)
-        description = st.text_input("What it is for", role["description"] if role else "")
-        chosen = st.multiselect(
-            "It allows", sorted({*mine, *held}), default=held, placeholder="Choose permissions",
-            help="Only what you may do yourself can be given.",
-        )  # fmt: skip
-        sent = st.form_submit_button("Save", type="primary")
-    if not sent:
-        return
-    body = {"name": name.strip(), "description": description.strip(), "permissions": chosen}
-    if role is None:
-        saved = parts.done(lambda: client().post("/v1/roles", body), "The role is there.")
-    else:
-        saved = parts.done(lambda: client().patch(f"/v1/roles/{role['slug']}", body), "Saved.")
-    if saved:
-        st.rerun()
+def _fields(role: editing.Found) -> dict[str, Any]:
+    held = role.get("permissions", [])
+    named = editing.named(role, "What it is for", 60)
+    chosen = st.multiselect(
+        "It allows", sorted({*parts.permissions(), *held}), default=held, placeholder="Choose permissions",
+        help="Only what you may do yourself can be given.",
+    )  # fmt: skip
+    return {**named, "permissions": chosen}

@@ -4,15 +4,17 @@ from typing import Any
 
 import streamlit as st
 
-from dashboards_app import parts, ui
-from dashboards_app.client import Problem, client
+from dashboards_app import editing, parts, ui
+from dashboards_app.client import client
+
+ADDRESS = "/v1/service-accounts"
 
 
 def show() -> None:
     """Every account; making, changing, locking out and removing them, and making keys for them."""
     if st.button("New service account", icon=":material/add:"):
-        _edit(None)
-    found = client().items("/v1/service-accounts")
+        editing.edit("service account", ADDRESS, _fields)
+    found = client().items(ADDRESS)
     if not found:
         ui.nothing(
             "No service accounts yet",
@@ -25,68 +27,42 @@ def show() -> None:
 def _row(account: dict[str, Any]) -> None:
     off = account["state"] == "disabled"
     badges = ui.badge("locked out", "critical") if off else ui.badge("active", "good")
-    given = [f"{name} = {', '.join(values)}" for name, values in account["attributes"].items()]
-    about = " · ".join(filter(None, [", ".join(account["roles"]), *given, account["description"]]))
+    told = editing.attributes_told(account["attributes"])
+    about = [", ".join(account["roles"]), *told, account["description"]]
     row = parts.entry(f"account-{account['id']}", account["name"], badges, about)
-    address = f"/v1/service-accounts/{account['id']}"
     if not off and row.button("New key", key=f"new-{account['id']}", type="tertiary"):
         st.session_state.pop("account-key", None)
         _key(account)
     if row.button("Change", key=f"change-{account['id']}", type="tertiary"):
-        _edit(account)
+        editing.edit("service account", ADDRESS, _fields, account, name="id")
     if row.button("Delete", key=f"delete-{account['id']}", type="tertiary"):
         parts.ask(
             "Delete service account",
             f"The keys of **{ui.plain(account['name'])}** are refused at once. This cannot be undone.",
             "Delete",
-            lambda: client().delete(address),
+            lambda: client().delete(f"{ADDRESS}/{account['id']}"),
             "The account and its keys are gone.",
         )
 
 
 @st.dialog("Key of a service account")
 def _key(account: dict[str, Any]) -> None:
-    if text := st.session_state.get("account-key"):
-        parts.shown_once(text, "account-key")
+    if parts.secret_waits("account-key"):
         return
     with st.form("account-key-form", border=False):
         name = st.text_input("Name", placeholder="What uses it", max_chars=100)
         sent = st.form_submit_button("Make key", type="primary")
     if sent:
-        try:
-            made = client().post(f"/v1/service-accounts/{account['id']}/keys", {"name": name.strip()})
-        except Problem as found:
-            ui.problem(found)
-        else:
-            st.session_state["account-key"] = made["key"]
-            st.rerun(scope="fragment")
+        body = {"name": name.strip()}
+        parts.keep_secret("account-key", lambda: client().post(f"{ADDRESS}/{account['id']}/keys", body))
 
 
-@st.dialog("Service account")
-def _edit(account: dict[str, Any] | None) -> None:
-    known = [role["slug"] for role in client().items("/v1/roles")]
-    with st.form("account", border=False):
-        name = st.text_input("Name", account["name"] if account else "", max_chars=100)
-        description = st.text_input("What it does", account["description"] if account else "")
-        roles = st.multiselect("Roles", known, default=account["roles"] if account else ["viewer"])
-        attributes = st.text_area(
-            "Attributes", parts.attributes_text(account["attributes"] if account else {}),
-            placeholder="region: emea", help="For row rules: a name a line, values with commas.",
-        )  # fmt: skip
-        disabled = st.toggle("Locked out", account["state"] == "disabled") if account else None
-        sent = st.form_submit_button("Save", type="primary")
-    if not sent:
-        return
-    body: dict[str, Any] = {
-        "name": name.strip(),
-        "description": description.strip(),
-        "roles": roles,
-        "attributes": parts.attributes_of(attributes),
+def _fields(account: editing.Found) -> dict[str, Any]:
+    body = {
+        **editing.named(account, "What it does", 100),
+        "roles": editing.roles("Roles", account.get("roles", ["viewer"])),
+        "attributes": editing.attributes("Attributes", account.get("attributes", {})),
     }
-    if account is None:
-        saved = parts.done(lambda: client().post("/v1/service-accounts", body), "The account is there.")
-    else:
-        change = {**body, "disabled": disabled}
-        saved = parts.done(lambda: client().patch(f"/v1/service-accounts/{account['id']}", change), "Saved.")
-    if saved:
-        st.rerun()
+    if account:
+        body["disabled"] = st.toggle("Locked out", account["state"] == "disabled")
+    return body

@@ -6,7 +6,7 @@ from typing import Any
 import streamlit as st
 
 from dashboards_app import parts, ui
-from dashboards_app.client import Problem, client
+from dashboards_app.client import client
 
 _DAYS = {1: "a day", 7: "a week", 30: "a month", 0: "until revoked"}
 _TONES = {"active": "good", "expired": "warning", "revoked": "neutral"}
@@ -15,12 +15,7 @@ _TONES = {"active": "good", "expired": "warning", "revoked": "neutral"}
 @st.dialog("Share this dashboard", width="large")
 def share(slug: str) -> None:
     """Make a link (its address is shown once), and revoke those that are there."""
-    if url := st.session_state.get("link-url"):
-        st.write("Copy it now: it is not kept and cannot be shown again.")
-        st.code(url, language=None, wrap_lines=True)
-        if st.button("Done", type="primary"):
-            st.session_state.pop("link-url", None)
-            st.rerun(scope="fragment")
+    if parts.secret_waits("link-url", scope="fragment"):
         return
     st.write(
         "Whoever has the link sees this dashboard, live and read-only, without signing in. Access rules for"
@@ -40,13 +35,7 @@ def share(slug: str) -> None:
 def _make(slug: str, name: str, days: int, password: str) -> None:
     ends = (datetime.now(UTC) + timedelta(days=days)).isoformat() if days else None
     body = {"name": name, "expires_at": ends, "password": password or None}
-    try:
-        made = client().post(f"/v1/dashboards/{slug}/links", body)
-    except Problem as found:
-        ui.problem(found)
-    else:
-        st.session_state["link-url"] = made["url"]
-        st.rerun(scope="fragment")
+    parts.keep_secret("link-url", lambda: client().post(f"/v1/dashboards/{slug}/links", body), "url")
 
 
 def _list(slug: str) -> None:
@@ -69,7 +58,7 @@ def _row(link: dict[str, Any]) -> None:
         if link["uses"]
         else "never opened"
     )
-    row = parts.entry(f"link-{link['id']}", link["name"], badges, f"{ends} · {opened}")
+    row = parts.entry(f"link-{link['id']}", link["name"], badges, [ends, opened])
     if row.button("Revoke", key=f"revoke-{link['id']}", type="tertiary") and parts.done(
         lambda: client().delete(f"/v1/links/{link['id']}"), "The link shows nothing any more."
     ):

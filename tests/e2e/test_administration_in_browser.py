@@ -1,11 +1,14 @@
 """Administration in a real browser: people, roles, rules, keys, the audit log, usage, settings."""
 
+import time
 from collections.abc import Callable, Iterator
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 from sluiceway.identity import service
+from sluiceway.identity.keys import create_key
 from sluiceway.infra.database import Role
 from tests.support.browser import sign_in
 from tests.support.platform import RunningPlatform
@@ -19,6 +22,11 @@ PAGES = {
     "audit": "Audit log",
     "usage": "Usage",
     "settings": "Settings",
+}
+VIEWS = {
+    "members": {"Invitations": "invitations", "Teams": "teams", "Roles": "roles", "Sessions": "sessions"},
+    "keys": {"Service accounts": "accounts"},
+    "settings": {"Sign-in": "sign-in", "Organization": "organization"},
 }
 RULE = """\
 kind: Rule
@@ -46,6 +54,12 @@ def dialog(page: Page) -> Locator:
     return page.locator('[role="dialog"]')
 
 
+def fits(page: Page, name: str) -> None:
+    expect(page.locator('[data-testid="stException"], .sw-problem')).to_have_count(0)
+    wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert wide <= 0, f"{name} is {wide} px too wide"
+
+
 @pytest.mark.parametrize(("width", "height", "scheme"), [(390, 844, "dark"), (1440, 900, "light")])
 def test_every_page_fits_the_window(
     open_context: Callable[..., BrowserContext],
@@ -57,9 +71,11 @@ def test_every_page_fits_the_window(
     page = open_context(viewport={"width": width, "height": height}, color_scheme=scheme).new_page()
     for name in PAGES:
         go(page, platform, name)
-        expect(page.locator('[data-testid="stException"], .sw-problem')).to_have_count(0)
-        wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-        assert wide <= 0, f"{name} is {wide} px wider than {width}"
+        fits(page, name)
+        for title, view in VIEWS.get(name, {}).items():
+            page.get_by_test_id("stMain").get_by_role("radio", name=title).click()
+            page.wait_for_url(f"**/{name}?view={view}")
+            fits(page, f"{name}, {view}")
 
 
 def test_somebody_is_invited_and_the_invitation_taken_back(tab: Page, platform: RunningPlatform) -> None:
@@ -89,7 +105,7 @@ def test_a_role_and_a_team_are_made_and_given(tab: Page, platform: RunningPlatfo
     dialog(tab).locator("input[role=combobox]").press("Enter")
     dialog(tab).locator("input[role=combobox]").press("Escape")
     dialog(tab).get_by_role("button", name="Save").click()
-    expect(tab.locator(".st-key-key-role-support")).to_contain_text("1 permissions")
+    expect(tab.locator(".st-key-key-role-support")).to_contain_text("1 permission ")
     go(tab, platform, "members", "teams")
     tab.get_by_role("button", name="New team").click()
     dialog(tab).get_by_role("textbox", name="Name").fill("EMEA")
@@ -154,6 +170,74 @@ def test_settings_show_what_may_be_changed(tab: Page, platform: RunningPlatform)
     expect(tab.get_by_text("No identity providers yet")).to_be_visible()
     go(tab, platform, "settings", "organization")
     expect(tab.locator(".sw-table").first).to_contain_text("main")
+
+
+def test_a_member_is_removed_and_what_was_theirs_changes_hands(tab: Page, platform: RunningPlatform) -> None:
+    with platform.database.transaction(Role.APP, workspace_id=1) as conn:
+        rosa = service.add_person(conn, "rosa@example.com", "Rosa", None)
+        service.add_member(conn, 1, rosa.id, "editor")
+        text = create_key(conn, 1, "rosa's script", ["read"], created_by=rosa.id)
+    asked = {"Authorization": f"Bearer {text}"}
+    assert httpx.get(f"{platform.url}/v1/dashboards", headers=asked).status_code == 200
+    go(tab, platform, "members")
+    row = tab.locator("[class*='st-key-key-member-']", has_text="rosa@example.com")
+    row.get_by_role("button", name="More").click()
+    tab.get_by_text("Remove from workspace").click()
+    expect(dialog(tab).locator(".sw-facts")).to_contain_text("Keys1")
+    expect(dialog(tab)).to_contain_text("Their account stays")
+    dialog(tab).get_by_text("Are refused at once").click()
+    dialog(tab).get_by_role("button", name="Remove").click()
+    expect(row).to_have_count(0)
+    end = time.monotonic() + 30
+    while httpx.get(f"{platform.url}/v1/dashboards", headers=asked).status_code != 401:
+        assert time.monotonic() < end, "the key still works"
+        time.sleep(0.1)
+
+
+def test_all_sessions_of_somebody_are_ended_at_once(tab: Page, platform: RunningPlatform) -> None:
+    password = "violet otter climbs quietly"
+    with platform.database.transaction(Role.APP, workspace_id=1) as conn:
+        service.create_user(conn, "sally@example.com", "Sally", password, "viewer", 1)
+    headers = {"X-Sluiceway-Request": "1", "Origin": platform.url}
+    clients = [httpx.Client(base_url=platform.url, headers=headers) for _ in range(2)]
+    try:
+        for client in clients:
+            body = {"email": "sally@example.com", "password": password}
+            assert client.post("/v1/session", json=body, timeout=30).status_code == 201
+        go(tab, platform, "members", "sessions")
+        tab.get_by_role("textbox", name="Search").fill("sally@")
+        tab.get_by_role("textbox", name="Search").press("Enter")
+        rows = tab.locator("[class*='st-key-key-session-']")
+        expect(rows).to_have_count(2)
+        tab.get_by_role("button", name="End all 2").click()
+        dialog(tab).get_by_role("button", name="End 2 sessions").click()
+        expect(tab.get_by_text("Nobody found")).to_be_visible()
+        assert [client.get("/v1/session").status_code for client in clients] == [401, 401]
+    finally:
+        for client in clients:
+            client.close()
+
+
+def test_an_identity_provider_is_added_changed_and_removed(tab: Page, platform: RunningPlatform) -> None:
+    go(tab, platform, "settings", "sign-in")
+    tab.get_by_role("button", name="Add a provider").click()
+    fields = {"Name": "Login", "Issuer": "https://login.example.com", "Client id": "sluiceway"}
+    for label, value in fields.items():
+        dialog(tab).get_by_role("textbox", name=label, exact=True).fill(value)
+    dialog(tab).get_by_role("button", name="Save").click()
+    row = tab.locator("[class*='st-key-key-provider-']", has_text="login.example.com")
+    row.get_by_role("button", name="Change").click()
+    dialog(tab).get_by_role("textbox", name="What groups become here").fill("data-team: nowhere/editor")
+    dialog(tab).get_by_role("button", name="Save").click()
+    expect(dialog(tab).locator(".sw-problem")).to_contain_text("A group is not placed")
+    dialog(tab).get_by_role("textbox", name="What groups become here").fill("data-team: main/editor")
+    dialog(tab).get_by_text("On the sign-in page").click()
+    dialog(tab).get_by_role("button", name="Save").click()
+    expect(row).to_contain_text("1 group")
+    expect(row).to_contain_text("off")
+    row.get_by_role("button", name="Remove").click()
+    dialog(tab).get_by_role("button", name="Remove").click()
+    expect(row).to_have_count(0)
 
 
 def test_a_viewer_is_offered_what_they_may_see(browser: Browser, platform: RunningPlatform) -> None:

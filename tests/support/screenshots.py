@@ -14,6 +14,7 @@ from typing import Literal
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.support.browser import CHROMIUM, CHROMIUM_ARGUMENTS, sign_in, wait_until_drawn
+from tests.support.crew import fill
 
 ROOT = Path(__file__).parents[2]
 SETTLE_MS = 900
@@ -21,7 +22,10 @@ SETTLE_MS = 900
 
 @dataclass(frozen=True)
 class Picture:
-    """One page in one window. `open_card`: the widget whose provenance card is shown."""
+    """One page in one window.
+
+    `open_card`: the widget whose provenance card is shown; `press`: buttons, by name, that lead to a dialog.
+    """
 
     name: str
     path: str
@@ -29,6 +33,8 @@ class Picture:
     height: int = 1000
     scheme: Literal["light", "dark"] = "light"
     open_card: str | None = None
+    press: tuple[str, ...] = ()
+    signed_in: bool = True
 
 
 PICTURES = (
@@ -40,8 +46,21 @@ PICTURES = (
     Picture("pipelines", "/pipelines", height=620),
     Picture("dashboards", "/", height=420),
     Picture("health", "/health", height=900),
-    Picture("audit", "/audit", height=760),
-    Picture("members", "/members", height=520),
+)
+# Of a workspace that `tests.support.crew` has filled.
+ADMINISTRATION = (
+    Picture("members", "/members", height=600),
+    Picture("member-removed", "/members", height=760, press=("More", "Remove from workspace")),
+    Picture("teams", "/members?view=teams", height=420),
+    Picture("roles", "/members?view=roles", height=900),
+    Picture("sessions", "/members?view=sessions", height=820),
+    Picture("access-rules", "/rules", height=420),
+    Picture("keys", "/keys", height=520),
+    Picture("audit", "/audit", height=820),
+    Picture("usage", "/usage", height=780),
+    Picture("single-sign-on", "/settings?view=sign-in", height=760),
+    Picture("account", "/account", height=1100),
+    Picture("sign-in", "/sign-in", height=860, signed_in=False),
 )
 
 
@@ -57,7 +76,7 @@ def take(
     found = []
     for picture in pictures:
         window = browser.new_context(
-            storage_state=state,
+            storage_state=state if picture.signed_in else None,
             viewport={"width": picture.width, "height": picture.height},
             color_scheme=picture.scheme,
         )
@@ -75,8 +94,12 @@ def _wait(page: Page, picture: Picture) -> None:
     if "slug=" in picture.path:
         page.locator(".live[data-state=live]").wait_for()
         wait_until_drawn(page)
-    else:
-        page.locator(".sw-card, .sw-pipeline, .sw-stage").first.wait_for()
+    elif page.locator("#root").count():  # the app's; the others are there as soon as they are loaded
+        page.locator(".sw-heading h1").wait_for()
+        page.locator('[data-testid="stApp"][data-test-script-state="notRunning"]').wait_for()
+    for name in picture.press:
+        page.get_by_text(name, exact=True).last.click()
+        page.wait_for_timeout(SETTLE_MS)
     if picture.open_card:
         page.locator(f'[data-widget="{picture.open_card}"] .w-foot').click()
         page.locator(".prov").wait_for()
@@ -88,12 +111,21 @@ def main() -> int:
     parser.add_argument("--url", default="http://127.0.0.1:8000")
     parser.add_argument("--email", required=True)
     parser.add_argument("--password", help="default: read from standard input")
+    parser.add_argument(
+        "--fill",
+        action="store_true",
+        help="put people, keys and rules into the workspace first, and show them",
+    )
     parser.add_argument("--into", type=Path, default=ROOT / "docs" / "screenshots")
     arguments = parser.parse_args()
     password = arguments.password or sys.stdin.readline().rstrip("\n")
+    pictures: tuple[Picture, ...] = PICTURES
+    if arguments.fill:
+        fill(arguments.url, arguments.email, password)
+        pictures += ADMINISTRATION
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=CHROMIUM_ARGUMENTS)
-        for path in take(browser, arguments.url, arguments.email, password, arguments.into):
+        for path in take(browser, arguments.url, arguments.email, password, arguments.into, pictures):
             print(path)
         browser.close()
     return 0
