@@ -7,7 +7,8 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 EXTRAS := demo,test,dev
 RUN    := $(BIN)/python -m
-JOBS   ?= 2
+# One process more than there are cores: many tests wait for a process or a clock, and somebody else can go on.
+JOBS   ?= $(shell $(PYTHON) -c 'import os; print(min(os.cpu_count() or 2, 7) + 1)')
 FAULT_SEEDS ?= 1000
 FUZZ_CASES ?= 50000
 SLOW_CONNECTIONS ?= 10000

@@ -2,51 +2,52 @@
 
 import shutil
 import tempfile
-import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
 import pytest
+from argon2 import PasswordHasher
 
+from sluiceway.identity import passwords
 from sluiceway.infra.database import Database
 from sluiceway.infra.embedded import EmbeddedPostgres
 from sluiceway.infra.keys import SecretKey
 from sluiceway.infra.settings import Settings, load_settings
 from sluiceway.migrations import migrate
+from tests.support.cluster import MIGRATED, Cluster
 
-pytest_plugins = ["tests.support.faults.plugin", "tests.support.planted"]
+pytest_plugins = ["tests.support.distribution", "tests.support.faults.plugin", "tests.support.planted"]
 
 TEST_KEY = "a key for tests only, long enough to pass"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What a whole platform, or TimescaleDB, is started for stays in one test process."""
-    for item in items:
-        if "e2e" in item.path.parts:
-            item.add_marker(pytest.mark.xdist_group("e2e"))
-        elif "timescale_built" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("timescale"))
+# As little as argon2id can do. The parameters are no setting: no installation can be told to take these.
+_QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 
-@dataclass(frozen=True)
-class Cluster:
-    """The embedded server of this test process, with a migrated template to copy databases from."""
+def _hash_with(monkeypatch: pytest.MonkeyPatch, hasher: PasswordHasher) -> None:
+    monkeypatch.setattr(passwords, "_hasher", hasher)
+    passwords._nobody.cache_clear()
 
-    server: EmbeddedPostgres
 
-    def create(self, template: str = "template_migrated") -> str:
-        """A fresh database; returns the owner's address."""
-        name = f"t_{uuid.uuid4().hex[:12]}"
-        with psycopg.connect(self.server.url_of("postgres"), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
-        return self.server.url_of(name)
+@pytest.fixture(scope="session", autouse=True)
+def _quick_passwords() -> Iterator[PasswordHasher]:
+    """Many people sign in: in this process a password costs no 25 ms. Gives what the product takes."""
+    real: PasswordHasher = passwords._hasher
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        _hash_with(monkeypatch, _QUICK)
+        yield real
+    passwords._nobody.cache_clear()
 
-    def drop(self, url: str) -> None:
-        name = psycopg.conninfo.conninfo_to_dict(url)["dbname"]
-        with psycopg.connect(self.server.url_of("postgres"), autocommit=True) as connection:
-            connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+@pytest.fixture
+def real_passwords(_quick_passwords: PasswordHasher) -> Iterator[None]:
+    """For a test that is about the hash itself: what the product takes."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        _hash_with(monkeypatch, _quick_passwords)
+        yield
+    passwords._nobody.cache_clear()
 
 
 @pytest.fixture(scope="session")
@@ -65,11 +66,13 @@ def cluster(secret_key: SecretKey) -> Iterator[Cluster]:
     try:
         server.start()
         with psycopg.connect(server.url_of("postgres"), autocommit=True) as connection:
-            connection.execute("CREATE DATABASE template_migrated")
-        template = Database(server.url_of("template_migrated"), secret_key)
+            connection.execute(f"CREATE DATABASE {MIGRATED}")
+        template = Database(server.url_of(MIGRATED), secret_key)
         migrate(template, secret_key)
         template.dispose()
-        yield Cluster(server)
+        found = Cluster(server)
+        yield found
+        found.close()
     finally:
         server.stop()
         PLANTED.report(

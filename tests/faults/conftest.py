@@ -8,7 +8,7 @@ import pytest
 
 from sluiceway.infra.database import Database
 from sluiceway.infra.keys import SecretKey
-from tests.conftest import Cluster
+from tests.support.cluster import Cluster
 from tests.support.faults.stage import Stage
 from tests.support.faults.world import prepare_template
 

@@ -18,13 +18,11 @@ import pytest
 from sluiceway.infra.database import Database
 from sluiceway.infra.embedded import EmbeddedPostgres
 from sluiceway.infra.keys import SecretKey
-from sluiceway.infra.settings import load_settings
-from sluiceway.migrations import migrate
-from tests.conftest import Cluster
+from tests.support.cluster import Cluster
 from tests.support.fault_proxy import Cut, FaultProxy, Faults
 from tests.support.faults.plugin import LONG, Record
 from tests.support.faults.stage import Stage, wait_until
-from tests.support.faults.world import World, chance_of, clear, prepare_template, run_under_load
+from tests.support.faults.world import World, chance_of, clear, run_under_load
 from tests.support.loading import query
 
 AWAY_S = 60.0 if LONG else 0.0
@@ -51,23 +49,13 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def server(secret_key: SecretKey, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    from sluiceway.runtime.gold import build_gold
-
+def server(cluster: Cluster, loaded_template: str) -> Iterator[Server]:
     folder = Path(tempfile.mkdtemp(prefix="sluiceway-faults-"))
     postgres = EmbeddedPostgres(folder / "pg")
     try:
+        cluster.copy_to(postgres)
         postgres.start()
-        database = Database(postgres.url, secret_key)
-        migrate(database, secret_key)
-        home = str(tmp_path_factory.mktemp("server-home"))
-        settings = load_settings(
-            {"SLUICEWAY_HOME": home, "SLUICEWAY_DATABASE_URL": postgres.url, "SLUICEWAY_NODE": "test"}
-        )
-        build_gold(settings, database)
-        prepare_template(database)
-        database.dispose()
-        yield Server(postgres, postgres.url)
+        yield Server(postgres, postgres.url_of(loaded_template))
     finally:
         postgres.stop()
         shutil.rmtree(folder, ignore_errors=True)

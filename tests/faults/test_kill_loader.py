@@ -4,8 +4,6 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,12 +20,12 @@ from sluiceway.ingestion.spool import SpoolWriter, open_spool
 from sluiceway.lake.service import Lake
 from sluiceway.warehouse.schema import apply_pipeline
 from tests.conftest import TEST_KEY
+from tests.support.faults.stage import Child, Stage, wait_until
 from tests.support.loading import ORDERS, check_whole, query
 
 pytestmark = pytest.mark.faults
 
 KILLS = 3
-PATIENCE_S = 60.0
 
 
 class Sender(threading.Thread):
@@ -72,29 +70,25 @@ def environment(tmp_path: Path, database_url: str) -> dict[str, str]:
         "SLUICEWAY_DATABASE_URL": database_url,
         "SLUICEWAY_SECRET_KEY": TEST_KEY,
         "SLUICEWAY_NODE": "test",
-        "SLUICEWAY_BRONZE_FLUSH_S": "1",
         "SLUICEWAY_SPOOL_SEGMENT_BYTES": "65536",
     }
 
 
+Start = Callable[[], Child]
+
+
 @pytest.fixture
-def processes() -> Iterator[list[subprocess.Popen[bytes]]]:
-    started: list[subprocess.Popen[bytes]] = []
-    yield started
-    for process in started:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
+def start(stage: Stage, environment: dict[str, str], tmp_path: Path) -> Iterator[Start]:
+    """Starts a loader; whatever becomes of the test, none goes on."""
+    started: list[Child] = []
 
+    def begin() -> Child:
+        started.append(stage.start("loader", environment, tmp_path, segment_bytes=65536))
+        return started[-1]
 
-def start(environment: dict[str, str], processes: list[subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "sluiceway.runtime.processes.loader"],
-        env={**os.environ, **environment},
-        stderr=subprocess.DEVNULL,
-    )
-    processes.append(process)
-    return process
+    yield begin
+    for loader in started:
+        loader.kill()
 
 
 def batches(database: Database) -> int:
@@ -102,14 +96,12 @@ def batches(database: Database) -> int:
     return int(count)
 
 
-def wait_for(
-    what: str, check: Callable[[], bool], process: subprocess.Popen[bytes], pause_s: float = 0.02
-) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not check():
-        assert process.poll() is None, "the loader ended by itself"
-        assert time.monotonic() < deadline, f"no {what} within {PATIENCE_S} s"
-        time.sleep(pause_s)
+def wait_for(what: str, check: Callable[[], bool], loader: Child, pause_s: float = 0.02) -> None:
+    def come() -> bool:
+        assert loader.alive, f"the loader ended by itself:\n{loader.tail()}"
+        return check()
+
+    wait_until(what, come, pause_s=pause_s)
 
 
 def bronze_ids(database: Database, settings: Settings) -> list[str]:
@@ -124,9 +116,7 @@ def bronze_ids(database: Database, settings: Settings) -> list[str]:
     ]
 
 
-def kill_under_load(
-    seed: int, database: Database, environment: dict[str, str], processes: list[subprocess.Popen[bytes]]
-) -> None:
+def kill_under_load(seed: int, database: Database, environment: dict[str, str], start: Start) -> None:
     chance = random.Random(seed)
     apply_pipeline(database, 1, ORDERS)
     settings = load_settings(environment)
@@ -135,18 +125,18 @@ def kill_under_load(
         sender.start()
         for _ in range(KILLS):
             seen = batches(database)
-            process = start(environment, processes)
-            wait_for("batch", lambda seen=seen: batches(database) > seen, process)
+            loader = start()
+            wait_for("batch", lambda seen=seen: batches(database) > seen, loader)
             time.sleep(chance.random() * 0.4)
-            process.send_signal(signal.SIGKILL)
-            process.wait()
+            loader.kill()
         sender.finish()
-        process = start(environment, processes)
+        loader = start()
         rows = "SELECT count(*) FROM silver.orders"
-        wait_for("end", lambda: query(database, rows) == [(len(sender.acknowledged),)], process)
-        wait_for("bronze", lambda: len(bronze_ids(database, settings)) >= sender.sent, process, 0.3)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=8) == 0
+        wait_for("end", lambda: query(database, rows) == [(len(sender.acknowledged),)], loader)
+        wait_for("bronze", lambda: len(bronze_ids(database, settings)) >= sender.sent, loader, 0.3)
+        loader.signal(signal.SIGTERM)
+        wait_until("the loader's end", lambda: not loader.alive)
+        assert loader.code == 0
     assert check_whole(database) == len(sender.acknowledged)
     found = {row[0] for row in query(database, "SELECT event_id FROM silver.orders")}
     assert found == set(sender.acknowledged)
@@ -162,14 +152,14 @@ def kill_under_load(
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_kill_loader_under_load(
-    seed: int, database: Database, environment: dict[str, str], processes: list[subprocess.Popen[bytes]]
+    seed: int, database: Database, environment: dict[str, str], start: Start
 ) -> None:
-    kill_under_load(seed, database, environment, processes)
+    kill_under_load(seed, database, environment, start)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(100, 120 if os.environ.get("FAULT_LONG") else 104))
 def test_kill_loader_under_load_often(
-    seed: int, database: Database, environment: dict[str, str], processes: list[subprocess.Popen[bytes]]
+    seed: int, database: Database, environment: dict[str, str], start: Start
 ) -> None:
-    kill_under_load(seed, database, environment, processes)
+    kill_under_load(seed, database, environment, start)

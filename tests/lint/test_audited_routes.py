@@ -18,6 +18,7 @@ from sluiceway.infra.database import Database
 from sluiceway.infra.keys import SecretKey
 from sluiceway.infra.settings import load_settings
 from sluiceway.runtime import cli
+from tests.support.routes import permissions_of
 
 WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 KEY = SecretKey(b"a key for tests only, long enough to pass")
@@ -146,13 +147,6 @@ def test_every_administrative_read_reaches_the_log(routes: list[APIRoute]) -> No
         if route.name not in THE_SAME_FOR_EVERYONE and not reaches_the_log(cast(FunctionType, route.endpoint))
     ]
     assert silent == [], "these show what is administered and do not say so (api.auditing.note_read)"
-
-
-def permissions_of(dependant: Any) -> Iterator[Permission]:
-    for inner in dependant.dependencies:
-        if (found := getattr(inner.call, "permission", None)) is not None:
-            yield found
-        yield from permissions_of(inner)
 
 
 def test_the_exceptions_are_routes(routes: list[APIRoute]) -> None:

@@ -156,6 +156,17 @@ def _ours(module: str) -> bool:
     return module.partition(".")[0] in PACKAGES
 
 
+def taken_from_tests(trees: Trees) -> list[str]:
+    """Test modules from which another takes something: imported a second time, they are another module."""
+    names = Names(trees)
+    return [
+        f"{module}, line {node.lineno}: {node.module} is a test module: share through tests/support"
+        for module in sorted(trees)
+        for node in names.read[module].from_imports
+        if node.module and _ours(node.module) and node.module.rpartition(".")[2].startswith("test_")
+    ]
+
+
 def problems(trees: Trees) -> list[str]:
     names = Names(trees)
     return [f"{module}, {problem}" for module in sorted(trees) for problem in missing(module, names)]
@@ -164,7 +175,7 @@ def problems(trees: Trees) -> list[str]:
 def test_every_name_that_is_imported_is_there() -> None:
     trees = trees_of(ROOT)
     assert {"tests.conftest", "api.app", "benchmarks"} <= set(trees)
-    assert problems(trees) == []
+    assert problems(trees) + taken_from_tests(trees) == []
 
 
 def _written(**sources: str) -> Trees:
@@ -187,6 +198,11 @@ def test_a_name_that_is_not_there_is_found() -> None:
         "tests.user, line 6: tests.support has no f",
         "tests.user, line 7: tests.support has no g",
     ]
+
+
+def test_what_one_test_module_takes_from_another_is_found() -> None:
+    found = taken_from_tests(_written(test_one="a = 1\n", test_two="from tests.test_one import a\n"))
+    assert found == ["tests.test_two, line 1: tests.test_one is a test module: share through tests/support"]
 
 
 def test_names_that_come_another_way_are_there() -> None:

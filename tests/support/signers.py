@@ -9,17 +9,24 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from pydantic import TypeAdapter
 from standardwebhooks import Webhook
 
+from sluiceway.catalog.senders import AnyVerify, VerifySpec
 from sluiceway.ingestion.senders.contracts import Delivery
 
 Headers = dict[str, str]
+SPEC: TypeAdapter[AnyVerify] = TypeAdapter(VerifySpec)
 NOW = 1_763_700_000.0
 URL = "https://hooks.example.com/v1/pipelines/p/events"
 ED25519 = Ed25519PrivateKey.from_private_bytes(hashlib.sha256(b"a sender of tests").digest())
 WHPK = "whpk_" + base64.b64encode(
     ED25519.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
 ).decode()  # fmt: skip
+
+
+def spec(scheme: str, **more: Any) -> AnyVerify:
+    return SPEC.validate_python({"scheme": scheme, **more})
 
 
 def delivery(body: bytes, headers: Headers | None = None, **more: Any) -> Delivery:

@@ -21,6 +21,7 @@ from sluiceway.infra.keys import SecretKey
 from sluiceway.infra.settings import Settings
 from tests.support.audited import WRITTEN
 from tests.support.planted import PLANTED
+from tests.support.streams import Served, serving
 
 PASSWORD = "correct horse battery"
 
@@ -170,3 +171,10 @@ def world(database: Database, settings: Settings, secret_key: SecretKey, portal:
     WRITTEN.done.clear()
     yield found
     assert WRITTEN.silent() == [], "went well and left nothing in the audit log"
+
+
+@pytest.fixture
+def served(database: Database, settings: Settings, secret_key: SecretKey) -> Iterator[Served]:
+    """The application with its streams, over real sockets."""
+    with serving(database, settings, secret_key) as found:
+        yield found

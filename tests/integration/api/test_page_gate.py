@@ -1,32 +1,13 @@
 """The gate in front of the pages, and what the application is made of for each role."""
 
-import json
 from typing import Any
 
 import pytest
 
 from api.app import create_app
+from tests.support.pages import Pages, socket_messages
 
 Scope = dict[str, Any]
-
-
-class Pages:
-    """Stands where the app is mounted and keeps what reached it."""
-
-    def __init__(self) -> None:
-        self.seen: list[Scope] = []
-
-    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
-        self.seen.append(scope)
-        if scope["type"] == "websocket":
-            await send({"type": "websocket.accept"})
-            return
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": b"page"})
-
-    def user(self) -> list[dict[str, Any]]:
-        headers = self.seen[-1]["headers"]
-        return [json.loads(value) for name, value in headers if name == b"x-sluiceway-user"]
 
 
 @pytest.fixture
@@ -78,27 +59,6 @@ def test_what_the_api_owns_never_reaches_the_pages(world, pages: Pages) -> None:
     for path in ("/v1/nothing", "/v1", "/docs/nothing", "/metrics/x", "/healthz/x"):
         assert client.get(path).status_code == 404, path
     assert pages.seen == []
-
-
-def socket_messages(
-    world: Any, app: Any, cookie: str | None, origin: str | None = "http://localhost:8000"
-) -> list[dict[str, Any]]:
-    sent: list[dict[str, Any]] = []
-    headers = [(b"host", b"localhost:8000"), (b"x-sluiceway-user", b"{}")]
-    if origin:
-        headers.append((b"origin", origin.encode()))
-    if cookie:
-        headers.append((b"cookie", f"sluiceway_session={cookie}".encode()))
-    scope = {"type": "websocket", "path": "/_stcore/stream", "headers": headers, "query_string": b""}
-
-    async def receive() -> dict[str, Any]:
-        return {"type": "websocket.connect"}
-
-    async def send(message: dict[str, Any]) -> None:
-        sent.append(message)
-
-    world.portal.call(app, scope, receive, send)
-    return sent
 
 
 def test_sockets_are_for_people_who_are_signed_in(world, pages: Pages) -> None:

@@ -14,10 +14,9 @@ from sluiceway.identity.keys import parse_key, revoke_key
 from sluiceway.identity.members import Change
 from sluiceway.infra.database import Role
 from tests.integration.api.conftest import PASSWORD
-from tests.integration.api.test_streams_route import PIPELINE, Events, Served, served
 from tests.support.loaded import Loader
+from tests.support.streams import PIPELINE, Events, Served
 
-__all__ = ["served"]
 WRITE = {"X-Sluiceway-Request": "1"}
 LIMIT_S = 60
 

@@ -7,7 +7,7 @@ import pytest
 
 from api.app import create_app
 from sluiceway.infra.settings import Settings
-from tests.integration.api.test_page_gate import Pages, socket_messages
+from tests.support.pages import Pages, socket_messages
 from tests.support.raw_asgi import ask
 
 PAGE = {"Accept": "text/html,application/xhtml+xml", "Sec-Fetch-Mode": "navigate"}

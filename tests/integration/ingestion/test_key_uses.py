@@ -13,6 +13,11 @@ from sluiceway.infra.database import Database, Role
 WAIT_S = 60.0
 
 
+@pytest.fixture(autouse=True)
+def _told_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.key_uses.TELL_EVERY_S", 0.05)
+
+
 def uses(database: Database) -> list[AuditEntry]:
     with database.transaction(Role.APP, workspace_id=1) as conn:
         return search(conn, 1, Search(action="key.used"))[::-1]

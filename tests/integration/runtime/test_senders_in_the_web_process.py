@@ -7,10 +7,8 @@ import httpx
 
 from sluiceway.infra.database import Database
 from sluiceway.warehouse.schema import apply_pipeline
-from tests.integration.runtime.test_web_process import PASSWORD, Web, web
 from tests.support import signers
-
-__all__ = ["web"]
+from tests.support.web_process import PASSWORD, Web
 
 SIGNED = """\
 name: deliveries

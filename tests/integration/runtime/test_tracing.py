@@ -34,8 +34,8 @@ from tests.support.loading import order as loading_order
 from tests.support.platform import RunningPlatform, free_port, running_platform
 
 GATED = ORDERS + "quality: {suite: orders}\n"
-# One platform for all of them: its start is what costs. Each wait has its own limit, and they add up.
-pytestmark = [pytest.mark.xdist_group("tracing"), pytest.mark.timeout(600)]
+# Each wait has its own limit, and they add up.
+pytestmark = pytest.mark.timeout(600)
 
 WAIT_S = 60.0
 TEST_KEY = "a key for tests only, long enough to pass"

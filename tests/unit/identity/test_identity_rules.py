@@ -80,9 +80,9 @@ def test_a_person_is_told_their_role() -> None:
         person.check(Permission.KEY_MANAGE)
 
 
-def test_passwords_are_argon2id_and_salted() -> None:
+def test_passwords_are_argon2id_and_salted(real_passwords: None) -> None:
     first, second = passwords.hash_password("p" * 12), passwords.hash_password("p" * 12)
-    assert first.startswith("$argon2id$") and first != second
+    assert first.startswith("$argon2id$v=19$m=19456,t=2,p=1$") and first != second
     assert passwords.verify(first, "p" * 12) and not passwords.verify(first, "q" * 12)
     assert not passwords.verify(None, "the password of nobody")
     assert not passwords.verify("not a hash", "p") and not passwords.needs_rehash(first)

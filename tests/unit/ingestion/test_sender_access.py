@@ -28,7 +28,7 @@ from sluiceway.ingestion.errors import DatabaseAway, MissingKey
 from sluiceway.ingestion.senders.contracts import ActiveSecret
 from sluiceway.ingestion.senders.service import make_verifier
 from sluiceway.kit.errors import Unavailable
-from tests.unit.ingestion.test_senders import spec
+from tests.support.signers import spec
 
 KEY = b"Bearer slw_abcdefghijkm_" + b"x" * 43
 

@@ -12,8 +12,7 @@ from sluiceway.ingestion.senders.contracts import ActiveSecret, Reply
 from sluiceway.ingestion.senders.service import SchemeVerifier, make_verifier
 from sluiceway.kit.errors import Unauthenticated
 from tests.support import signers
-from tests.support.signers import NOW, delivery
-from tests.unit.ingestion.test_senders import spec
+from tests.support.signers import NOW, delivery, spec
 
 SECRET = "b5f1 signs"
 TOKEN = "c0de verifies"

@@ -11,24 +11,17 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import TypeAdapter
 
-from sluiceway.catalog.senders import AnyVerify, VerifySpec
 from sluiceway.ingestion.senders import schemes
 from sluiceway.ingestion.senders.contracts import ActiveSecret, Delivery, workspace_of
 from sluiceway.ingestion.senders.service import SchemeVerifier, check_secret, make_verifier
 from sluiceway.kit.errors import Unauthenticated
 from tests.support import signers
-from tests.support.signers import NOW, URL, WHPK, delivery
+from tests.support.signers import NOW, URL, WHPK, delivery, spec
 
-SPEC: TypeAdapter[AnyVerify] = TypeAdapter(VerifySpec)
 SECRET = "It's a Secret to Everybody"
 WHSEC = "whsec_" + base64.b64encode(b"0123456789abcdef0123456789abcdef").decode()
 BODY = b'{"id":"evt_1","value":42}'
-
-
-def spec(scheme: str, **more: Any) -> AnyVerify:
-    return SPEC.validate_python({"scheme": scheme, **more})
 
 
 def verifier(scheme: str, *secrets: str, **more: Any) -> SchemeVerifier:

@@ -133,3 +133,8 @@ def test_logs_are_rotated_by_copying(tmp_path: Path) -> None:
     assert [(tmp_path / f"x.log.{n}").read_bytes()[:1] for n in (1, 2, 3)] == [b"4", b"3", b"2"]
     assert not (tmp_path / "x.log.4").exists()
     assert last_line(tmp_path, "x") == "now" and last_line(tmp_path, "none") == ""
+
+
+def test_every_way_of_being_told_to_end_is_heard_alike(supervisor: Supervisor) -> None:
+    heard = {signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    assert heard == {supervisor._on_signal}
