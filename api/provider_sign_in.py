@@ -1,4 +1,4 @@
-"""Signing in through an identity provider: the way there, and back with an answer.
+"""Signing in through an identity provider: the way there, and back with an answer; and out again.
 
 The way is bound to the browser that began it by a cookie that holds the state: an answer to somebody else's
 way signs nobody in. Not here: the protocol (`identity.oidc`), who may come in (`identity.federation`).
@@ -12,17 +12,22 @@ import sqlalchemy as sa
 from starlette.requests import Request
 
 from api import confirming, proving
-from api.auditing import note_federated, note_refused
+from api.auditing import anonymous, note_federated, note_refused
 from api.proving import Proven, SignedIn
+from api.security import session_token
 from api.services import ApiServices
-from sluiceway.identity import federation, providers, steps
+from sluiceway.audit.actions import Action
+from sluiceway.audit.contracts import Entry
+from sluiceway.audit.service import record
+from sluiceway.identity import federation, provider_sessions, providers, steps
 from sluiceway.identity.contracts import Caller
-from sluiceway.identity.errors import ProviderRefused, StepExpired
+from sluiceway.identity.errors import ProviderFailed, ProviderRefused, StepExpired
 from sluiceway.identity.oidc import Claims, ProviderClient
+from sluiceway.identity.provider_sessions import Origin
 from sluiceway.identity.providers import Provider
 from sluiceway.identity.steps import Kind
-from sluiceway.infra.database import Role
-from sluiceway.infra.outbound import PrivateHosts
+from sluiceway.infra.database import Role, set_identity
+from sluiceway.infra.outbound import ForbiddenAddress, PrivateHosts
 from sluiceway.kit.errors import NotFound
 
 STATE_COOKIE = "sluiceway_way"
@@ -127,6 +132,57 @@ def finish(
     return Back(_sign_in(request, services, provider, claims, bool(begun.payload["remember"])), target)
 
 
+@dataclass(frozen=True, slots=True)
+class WayOut:
+    """Where a browser signs out at its provider, and what the provider is called."""
+
+    url: str
+    name: str
+
+
+def way_out(request: Request, services: ApiServices, who: Caller) -> WayOut | None:
+    """The provider's own end of the session that asks; None: it came through none, or that has no such place.
+
+    To be asked before the session ends here. A provider that does not answer holds nobody back.
+    """
+    token = session_token(request, services.settings)
+    if token is None:
+        return None
+    with services.database.transaction(
+        Role.APP, workspace_id=who.workspace_id, user_id=str(who.user_id)
+    ) as conn:
+        found = provider_sessions.find(conn, services.database.envelope, token)
+        provider = None if found is None else providers.find(conn, found[0])
+    if found is None or provider is None:
+        return None
+    try:
+        url = client(services).end_session_url(
+            provider, id_token=found[1].id_token, return_to=f"{services.settings.public_url}/sign-in"
+        )
+    except (ProviderFailed, ForbiddenAddress):
+        return None
+    return None if url is None else WayOut(url, provider.spec.name)
+
+
+def logged_out(request: Request, services: ApiServices, provider_id: uuid.UUID, token: str) -> None:
+    """The provider says that somebody has signed out there: their sessions that came through it end.
+
+    Raises `NotFound`, `InvalidLogoutToken`, `ProviderFailed` or `ForbiddenAddress`.
+    """
+    with services.database.transaction(Role.APP) as conn:
+        provider = _provider(conn, provider_id)
+    said = client(services).logged_out(provider, token, now=services.clock.now())
+    with services.database.transaction(Role.APP) as conn:
+        ended = provider_sessions.end(conn, provider_id, said)
+        for session in ended:
+            set_identity(conn, workspace_id=session.workspace_id)
+            actor = anonymous(request, provider.spec.name)
+            detail = {"user_id": session.user_id, "by": "identity provider"}
+            record(
+                conn, Entry(Action.SESSION_ENDED, actor, "session", str(session.session_id), detail=detail)
+            )
+
+
 def redirect_uri(services: ApiServices) -> str:
     """To be registered at every provider."""
     return f"{services.settings.public_url}{CALLBACK}"
@@ -151,6 +207,7 @@ def _sign_in(
         remember=remember,
         provider_id=provider.id,
         rooms=tuple(room.workspace_id for room in admitted.rooms),
+        origin=Origin.of(claims),
     )
     return proving.go_on(request, services, proven, admitted.user.email)
 

@@ -6,7 +6,7 @@ Not here: cookies and ways back (`api.sign_in`), what an identity provider is as
 
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from threading import BoundedSemaphore
 from typing import Any
@@ -16,9 +16,18 @@ from starlette.requests import Request
 
 from api.addresses import client_address, source_of
 from api.auditing import note_asked, note_refused, note_started
-from api.security import cookie_name, forget_session, idle_limit, session_token
+from api.security import cookie_name, idle_limit, session_token
 from api.services import ApiServices
-from sluiceway.identity import attempts, devices, factors, passkeys, service, sessions, steps
+from sluiceway.identity import (
+    attempts,
+    devices,
+    factors,
+    passkeys,
+    provider_sessions,
+    service,
+    sessions,
+    steps,
+)
 from sluiceway.identity.contracts import Caller, User
 from sluiceway.identity.errors import (
     NotPermitted,
@@ -31,6 +40,7 @@ from sluiceway.identity.errors import (
 )
 from sluiceway.identity.passkeys import RelyingParty
 from sluiceway.identity.policy import get_policy
+from sluiceway.identity.provider_sessions import Origin
 from sluiceway.identity.steps import Kind
 from sluiceway.infra.database import Role, set_identity
 
@@ -50,6 +60,8 @@ class Proven:
     remember: bool = False
     provider_id: uuid.UUID | None = None
     rooms: tuple[int, ...] | None = None
+    origin: Origin | None = None
+    """Who they are at the provider."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +97,11 @@ def check_password(request: Request, services: ApiServices, email: str, password
     with services.database.transaction(Role.APP) as conn:
         user = service.find_user(conn, email)
         attempt = _begin(request, services, conn, "password", email, user.id if user else _NOBODY)
+    with services.database.transaction(Role.SIGN_IN) as conn:
+        hashed = service.password_hash(conn, email)
     try:
         with _hashing, services.database.transaction(Role.APP) as conn:
-            found = service.check_password(conn, email, password)
+            found = service.check_password(conn, email, password, hashed)
             attempts.succeeded(conn, attempt)
     except WrongCredentials as error:
         note_refused(request, services.database, email, method="password", reason=error.code)
@@ -245,10 +259,13 @@ def begin_session(request: Request, services: ApiServices, proven: Proven) -> Si
             provider_id=proven.provider_id,
             confirmed=proven.provider_id is None or _in_one_organization(conn, proven.user_id),
         )
+        if proven.provider_id is not None and proven.origin is not None:
+            envelope = services.database.envelope
+            provider_sessions.remember(
+                conn, envelope, token, proven.provider_id, proven.user_id, proven.origin
+            )
         caller = sessions.find_session(conn, token, now=now, idle=idle_limit(settings))
         note_started(request, conn, _user(conn, proven.user_id), method=proven.method)
-    if old is not None:
-        forget_session(services, old)
     return SignedIn(token, device, persistent, caller)
 
 
@@ -286,6 +303,8 @@ def _second_step(
         "remember": proven.remember,
         "provider": None if proven.provider_id is None else str(proven.provider_id),
         "rooms": None if proven.rooms is None else list(proven.rooms),
+        # Without the ID token, which would lie there unsealed.
+        "origin": None if proven.origin is None else [proven.origin.subject, proven.origin.session],
         "email": _user(conn, proven.user_id).email,
     }
     step = steps.put(
@@ -311,11 +330,12 @@ def _proven(begun: steps.Step) -> Proven:
         remember=bool(said["remember"]),
         provider_id=None if said["provider"] is None else uuid.UUID(said["provider"]),
         rooms=None if said["rooms"] is None else tuple(said["rooms"]),
+        origin=Origin(*said["origin"]) if said.get("origin") else None,
     )
 
 
 def _with_second(proven: Proven) -> Proven:
-    return Proven(proven.user_id, proven.method, True, proven.remember, proven.provider_id, proven.rooms)
+    return replace(proven, second_factor=True)
 
 
 def _rooms(conn: sa.Connection, proven: Proven) -> list[int]:

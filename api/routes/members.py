@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.auditing import note, note_read
+from api.confirming import confirmed
 from api.deps import Services, catalog, person_id, require
 from api.errors import problem_responses
 from api.idempotency import IdempotentRoute
@@ -152,7 +153,12 @@ def change_member(
     return describe_member(after)
 
 
-@router.delete("/{user_id}", summary="Remove a member", responses=problem_responses((409,)))
+@router.delete(
+    "/{user_id}",
+    summary="Remove a member",
+    dependencies=[Depends(confirmed)],
+    responses=problem_responses((409,)),
+)
 def remove_member(
     request: Request,
     services: Services,
@@ -178,7 +184,7 @@ def remove_member(
     return describe_left(left)
 
 
-@router.post("/{user_id}/ownership", summary="Hand ownership over")
+@router.post("/{user_id}/ownership", summary="Hand ownership over", dependencies=[Depends(confirmed)])
 def hand_over_ownership(
     request: Request,
     services: Services,

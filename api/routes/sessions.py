@@ -52,7 +52,13 @@ def list_sessions(
     return page(found, limit, describe_session, lambda s: (s.created_at.isoformat(), s.id))
 
 
-@router.delete("/sessions/{session_id}", status_code=204, response_class=Response, summary="End a session")
+@router.delete(
+    "/sessions/{session_id}",
+    status_code=204,
+    response_class=Response,
+    summary="End a session",
+    dependencies=[Depends(confirmed)],
+)
 def end_session(request: Request, services: Services, caller: MayManage, session_id: UUID) -> None:
     """Of any member: at once in this process, and within seconds in any other."""
     with catalog(services, caller) as conn:

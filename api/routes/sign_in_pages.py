@@ -12,7 +12,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from api import provider_sign_in, proving, resets, sign_in
 from api.deps import Services, catalog, person_id
 from api.errors import problem_responses
-from api.pages import forms, shell
+from api.pages import forms, leaving, shell
 from api.provider_sign_in import STATE_COOKIE
 from api.security import check_same_origin, cookie_name, session_caller, session_token
 from api.services import ApiServices
@@ -166,12 +166,34 @@ def sign_out_page(who: SignedIn) -> Response:
 
 @router.post("/sign-out")
 def sign_out_form(request: Request, services: Services, who: SignedIn) -> Response:
-    """End the session."""
+    """End the session, and the one at the identity provider that it came through."""
     check_same_origin(request, services.settings.public_url)
-    response = to("/sign-in")
-    if who is not None:
-        sign_in.sign_out(request, services, response, who)
+    if who is None:
+        return to("/sign-in")
+    way = provider_sign_in.way_out(request, services, who)
+    if way is None:
+        response = to("/sign-in")
+    else:  # by itself: browsers let no form's answer lead to another site
+        response = page("Signed out", leaving.on_to_provider(way.name, way.url))
+        response.headers["Refresh"] = f"0; url={way.url}"
+    sign_in.sign_out(request, services, response, who)
     return response
+
+
+@router.post(
+    "/sign-in/provider/{provider_id}/logout",
+    response_class=Response,
+    responses=problem_responses((400, 404, 503)),
+)
+def provider_logout(
+    request: Request,
+    services: Services,
+    provider_id: UUID,
+    logout_token: Annotated[str, Form(max_length=20_000)] = "",
+) -> Response:
+    """Where an identity provider says that somebody has signed out there (Back-Channel Logout)."""
+    provider_sign_in.logged_out(request, services, provider_id, logout_token)
+    return Response(status_code=200, headers=NEVER_KEPT)
 
 
 @router.get("/forgot")

@@ -13,7 +13,6 @@ from api.deps import Services, catalog, require
 from api.errors import problem_responses
 from api.idempotency import IdempotentRoute
 from api.provider_sign_in import client, private_hosts, redirect_uri
-from api.security import forget_people
 from sluiceway.audit.actions import Action
 from sluiceway.audit.service import changes
 from sluiceway.identity import policy, providers
@@ -146,7 +145,6 @@ def set_policy(request: Request, services: Services, caller: MaySetPolicy, body:
             request, conn, caller, Action.SIGN_IN_POLICY_CHANGED,
             target="sign_in_policy", target_id=caller.workspace_id, before=was, after=now,
         )  # fmt: skip
-    forget_people(services, caller.workspace_id)
     return _policy(after)
 
 
@@ -244,7 +242,7 @@ def _note(
     before: providers.Provider | None,
     after: providers.Provider | None,
 ) -> None:
-    was, now = changes(*(({} if p is None else _shown(p)) for p in (before, after)))
+    was, now = changes(*(({} if p is None else providers.described(p.spec)) for p in (before, after)))
     if before is not None and after is not None and before.sealed != after.sealed:
         now["client_secret_changed"] = True
     note(
@@ -253,32 +251,13 @@ def _note(
     )  # fmt: skip
 
 
-def _shown(found: providers.Provider) -> dict[str, object]:
-    spec = found.spec
-    return {
-        "name": spec.name,
-        "issuer": spec.issuer,
-        "client_id": spec.client_id,
-        "scopes": list(spec.scopes),
-        "groups_claim": spec.groups_claim,
-        "group_roles": [
-            {"group": g.group, "workspace_id": g.workspace_id, "role": g.role} for g in spec.group_roles
-        ],
-        "domains": list(spec.domains),
-        "default_workspace_id": spec.default_workspace_id,
-        "default_role": spec.default_role,
-        "covers_second_factor": spec.covers_second_factor,
-        "enabled": spec.enabled,
-    }
-
-
 def _provider(services: Services, found: providers.Provider) -> Provider:
     return Provider(
         id=found.id,
         has_secret=found.sealed is not None,
         managed_by=found.managed_by,
         redirect_uri=redirect_uri(services),
-        **_shown(found),  # type: ignore[arg-type]  # the same names
+        **providers.described(found.spec),  # type: ignore[arg-type]  # the same names
     )
 
 

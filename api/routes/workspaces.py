@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Path, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.auditing import note
+from api.confirming import confirmed
 from api.deps import Services, catalog, person_id, require
 from api.errors import problem_responses
 from api.idempotency import IdempotentRoute
@@ -122,7 +123,7 @@ def get_workspace(
     workspace_id: WorkspaceId,
 ) -> Workspace:
     """The one that the caller is in; another one is not found from here."""
-    _check_here(caller, workspace_id)
+    check_here(caller, workspace_id)
     with catalog(services, caller) as conn:
         return _workspace(workspaces.get_workspace(conn, workspace_id))
 
@@ -141,7 +142,7 @@ def rename_workspace(
 
     Senders' addresses that name the slug have to follow.
     """
-    _check_here(caller, workspace_id)
+    check_here(caller, workspace_id)
     with catalog(services, caller) as conn:
         before, after = workspaces.rename_workspace(conn, workspace_id, name=body.name, slug=body.slug)
         was, now = changes(_naming(before), _naming(after))
@@ -179,7 +180,11 @@ def rename_organization(
         return _organization(conn, caller)
 
 
-@router.put("/organization/owners/{user_id}", summary="Make somebody an owner of the organization")
+@router.put(
+    "/organization/owners/{user_id}",
+    summary="Make somebody an owner of the organization",
+    dependencies=[Depends(confirmed)],
+)
 def add_organization_owner(
     request: Request,
     services: Services,
@@ -204,6 +209,7 @@ def add_organization_owner(
     "/organization/owners/{user_id}",
     status_code=204,
     summary="Take the organization's ownership from somebody",
+    dependencies=[Depends(confirmed)],
     responses=problem_responses((409,)),
 )
 def remove_organization_owner(
@@ -224,7 +230,8 @@ def remove_organization_owner(
     return Response(status_code=204)
 
 
-def _check_here(caller: Caller, workspace_id: int) -> None:
+def check_here(caller: Caller, workspace_id: int) -> None:
+    """Raises `NotFound` for any other than the caller's."""
     if workspace_id != caller.workspace_id:
         raise NotFound("There is no such workspace where you are; go there first.")
 

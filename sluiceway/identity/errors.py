@@ -1,6 +1,7 @@
 """What can go wrong when someone says who they are."""
 
 from sluiceway.kit.errors import (
+    BadRequest,
     Conflict,
     Forbidden,
     InvalidInput,
@@ -228,6 +229,20 @@ class InvalidWorkspace(InvalidInput):
 class WorkspaceExists(Conflict):
     code = "workspace_exists"
     title = "Another workspace has this name"
+
+
+class WorkspaceKept(Conflict):
+    """The installation's first workspace, or the last one of an organization."""
+
+    code = "workspace_kept"
+    title = "This workspace cannot be deleted"
+
+
+class InvalidLogoutToken(BadRequest):
+    """What an identity provider sent to end sessions does not hold."""
+
+    code = "invalid_logout_token"
+    title = "The logout token does not hold"
 
 
 class InvalidPreferences(InvalidInput):

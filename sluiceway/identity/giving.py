@@ -1,8 +1,9 @@
 """Nobody gives, or takes away, what they do not hold: asked wherever roles, teams and attributes change.
 
 `giver` is whoever does it; None is the platform itself (the command line, provisioning), which may do all.
-Roles and attributes also decide what row rules let through. So who may not manage rules gives only roles and
-attribute values that they hold themselves: else they could see, with another's eyes, what is kept from them.
+Roles and attributes also decide what row rules let through. So who may not manage rules gives only roles that
+they hold themselves, and changes no attributes: a rule may ask that a value is there or that it is not, so
+that giving one and taking one away can both show more.
 """
 
 import re
@@ -43,18 +44,17 @@ def check_gives_roles(
 
 
 def check_gives_attributes(giver: Caller | None, before: Attributes, after: Attributes) -> None:
-    """Raises `NotPermitted` unless `giver` may change attributes like this."""
+    """Raises `NotPermitted` unless `giver` may change attributes like this: who manages rules may."""
     if giver is None or giver.may(Permission.RULE_MANAGE):
         return
-    held = {name: set(values) for name, values in giver.attributes}
-    for name in {*before, *after}:
-        changed = set(before.get(name, ())) ^ set(after.get(name, ()))
-        foreign = changed - held.get(name, set())
-        if foreign:
-            raise NotPermitted(
-                f"Without the permission {Permission.RULE_MANAGE} you give only attributes that you have"
-                f" yourself, not {name} = {', '.join(sorted(foreign))}: rules hang on them."
-            )
+    changed = sorted(
+        name for name in {*before, *after} if set(before.get(name, ())) != set(after.get(name, ()))
+    )
+    if changed:
+        raise NotPermitted(
+            f"Without the permission {Permission.RULE_MANAGE} you change no attributes, not"
+            f" {', '.join(changed)}: rules hang on them."
+        )
 
 
 def find_giver(conn: sa.Connection, workspace_id: int, user_id: UUID) -> Caller | None:

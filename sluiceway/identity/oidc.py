@@ -1,5 +1,5 @@
 """Asking an OpenID Connect provider who somebody is: discovery, the authorization code flow with PKCE, the
-ID token's signature and claims.
+ID token's signature and claims; signing out there, and hearing that somebody has.
 
 Not here: which providers there are (`providers`), who of theirs may come in (`federation`).
 """
@@ -7,13 +7,14 @@ Not here: which providers there are (`providers`), who of theirs may come in (`f
 import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from threading import Lock
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+from authlib.common.urls import add_params_to_uri
 from authlib.oauth2.auth import ClientAuth
 from authlib.oauth2.rfc6749.parameters import prepare_grant_uri, prepare_token_request
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
@@ -21,7 +22,7 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
-from sluiceway.identity.errors import ProviderFailed, ProviderRefused
+from sluiceway.identity.errors import InvalidLogoutToken, ProviderFailed, ProviderRefused
 from sluiceway.identity.providers import Provider
 from sluiceway.infra.outbound import ForbiddenAddress, PrivateHosts, outbound_client
 
@@ -30,6 +31,7 @@ _LEAST_RELOAD_S = 30.0
 _LEEWAY_S = 60
 _ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
 """Asymmetric ones alone: a client's secret signs nothing, and `none` never holds."""
+_LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ class Metadata:
     jwks_uri: str
     userinfo_endpoint: str | None
     token_methods: tuple[str, ...]
+    end_session_endpoint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,8 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What the provider says of a person. `email_verified`: None if it does not say."""
+    """What the provider says of a person. `email_verified`: None if it does not say. `session`: what the
+    provider calls the session that the person has there."""
 
     subject: str
     email: str | None
@@ -64,6 +68,17 @@ class Claims:
     groups: tuple[str, ...]
     methods: tuple[str, ...]
     auth_time: int | None
+    session: str | None = None
+    id_token: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedOut:
+    """Whom a provider has signed out: one session of theirs, or, without its name, all of the subject's."""
+
+    subject: str | None
+    session: str | None
+    at: datetime
 
 
 class ProviderClient:
@@ -86,14 +101,15 @@ class ProviderClient:
             }
         except KeyError as error:
             raise ProviderFailed(f"The provider's configuration has no {error.args[0]}.") from None
-        userinfo = found.get("userinfo_endpoint")
-        for address in (*addresses.values(), *([userinfo] if userinfo else [])):
+        userinfo, leaving = found.get("userinfo_endpoint"), found.get("end_session_endpoint")
+        for address in (*addresses.values(), *filter(None, (userinfo, leaving))):
             self._private.check_url(str(address))
         methods = found.get("token_endpoint_auth_methods_supported") or ["client_secret_basic"]
         return Metadata(
             issuer=issuer,
             userinfo_endpoint=None if userinfo is None else str(userinfo),
             token_methods=tuple(str(method) for method in methods),
+            end_session_endpoint=None if leaving is None else str(leaving),
             **addresses,
         )
 
@@ -133,14 +149,50 @@ class ProviderClient:
         """Who it is. Raises `ProviderFailed`, `ProviderRefused` or `ForbiddenAddress`."""
         metadata = self.discover(provider.spec.issuer)
         tokens = self._exchange(provider, secret, metadata, code, verifier, redirect_uri)
-        claims = self._verified(provider, metadata, str(tokens.get("id_token") or ""), nonce, now)
+        id_token = str(tokens.get("id_token") or "")
+        claims = self._verified(provider, metadata, id_token, nonce, now)
         wanted = {"email", provider.spec.groups_claim}
         if metadata.userinfo_endpoint and not wanted <= claims.keys() and tokens.get("access_token"):
             more = self._userinfo(metadata.userinfo_endpoint, str(tokens["access_token"]))
             if more.get("sub") != claims["sub"]:
                 raise ProviderRefused("The provider's answers are about different people.")
             claims = {**more, **claims}
-        return _claims(claims, provider.spec.groups_claim)
+        return replace(_claims(claims, provider.spec.groups_claim), id_token=id_token)
+
+    def end_session_url(self, provider: Provider, *, id_token: str | None, return_to: str) -> str | None:
+        """Where a browser signs out at the provider (RP-Initiated Logout 1.0); None: it has no such place.
+
+        Raises `ProviderFailed` or `ForbiddenAddress`.
+        """
+        address = self.discover(provider.spec.issuer).end_session_endpoint
+        if address is None:
+            return None
+        asked = [("client_id", provider.spec.client_id), ("post_logout_redirect_uri", return_to)]
+        if id_token is not None:
+            asked.append(("id_token_hint", id_token))
+        return str(add_params_to_uri(address, asked))
+
+    def logged_out(self, provider: Provider, token: str, *, now: datetime) -> LoggedOut:
+        """Whom a logout token says the provider has signed out (Back-Channel Logout 1.0, section 2.6).
+
+        Raises `InvalidLogoutToken`, `ProviderFailed` or `ForbiddenAddress`.
+        """
+        metadata = self.discover(provider.spec.issuer)
+        try:
+            claims = dict(self._decoded(metadata, token).claims)
+            jwt.JWTClaimsRegistry(
+                now=int(now.timestamp()),
+                leeway=_LEEWAY_S,
+                iss={"essential": True, "value": metadata.issuer},
+                aud={"essential": True, "value": provider.spec.client_id},
+                iat={"essential": True},
+                exp={"essential": True},
+            ).validate(claims)
+        except JoseError as error:
+            raise InvalidLogoutToken(f"The logout token does not hold: {_plain(error.error)}.") from None
+        except (ValueError, TypeError, KeyError):
+            raise InvalidLogoutToken("The logout token cannot be read.") from None
+        return _logged_out(claims)
 
     def _exchange(
         self,
@@ -262,7 +314,21 @@ def _claims(found: Mapping[str, Any], groups_claim: str) -> Claims:
         groups=tuple(str(group) for group in groups),
         methods=tuple(str(method) for method in methods) if isinstance(methods, list) else (),
         auth_time=int(at) if isinstance(at, int | float) else None,
+        session=str(found["sid"])[:300] if found.get("sid") else None,
     )
+
+
+def _logged_out(claims: Mapping[str, Any]) -> LoggedOut:
+    events, subject, session = claims.get("events"), claims.get("sub"), claims.get("sid")
+    if not isinstance(events, Mapping) or not isinstance(events.get(_LOGOUT_EVENT), Mapping):
+        raise InvalidLogoutToken("The token is not about signing out.")
+    if "nonce" in claims:  # an ID token, which anybody may have seen
+        raise InvalidLogoutToken("A logout token has no nonce.")
+    told = [value for value in (subject, session) if value is not None]
+    if not told or not all(isinstance(value, str) and 0 < len(value) <= 300 for value in told):
+        raise InvalidLogoutToken("The logout token names neither a person nor a session.")
+    # It tells whole seconds: what began within that one was there.
+    return LoggedOut(subject, session, datetime.fromtimestamp(int(claims["iat"]) + 1, UTC))
 
 
 def _at(found: Mapping[str, Any], path: str) -> Any:
@@ -281,4 +347,4 @@ def _plain(text: str) -> str:
     return "".join(c for c in str(text) if c.isprintable())[:100]
 
 
-__all__ = ["Claims", "ForbiddenAddress", "Metadata", "ProviderClient", "Request"]
+__all__ = ["Claims", "ForbiddenAddress", "LoggedOut", "Metadata", "ProviderClient", "Request"]

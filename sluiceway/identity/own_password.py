@@ -20,11 +20,8 @@ from sluiceway.kit.errors import FieldError
 
 def state(conn: sa.Connection, user_id: uuid.UUID) -> tuple[bool, datetime | None]:
     """Whether there is a password, and when it was last changed (None: never since it was first set)."""
-    row = conn.execute(
-        sa.text("SELECT password_hash IS NOT NULL AS has, password_set_at FROM app.password_of(:user)"),
-        {"user": user_id},
-    ).one()
-    return row.has, row.password_set_at
+    row = conn.execute(sa.text("SELECT * FROM app.password_state(:user)"), {"user": user_id}).one()
+    return row.is_set, row.set_at
 
 
 def change(

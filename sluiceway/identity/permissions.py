@@ -57,6 +57,8 @@ class Permission(StrEnum):
     """Set up single sign-on, provisioning and what a second factor is required for."""
     USAGE_READ = "usage:read"
     QUOTA_MANAGE = "quota:manage"
+    WORKSPACE_DELETE = "workspace:delete"
+    """Delete the workspace with all that is in it: its owners' alone."""
     ORGANIZATION_MANAGE = "organization:manage"
     """Name the organization and make workspaces in it: its owners' alone, whatever their roles."""
     PROVISION = "member:provision"
@@ -124,6 +126,7 @@ _ADMIN = _EDITOR | {
 }
 _OWNER = _ADMIN | {
     Permission.WORKSPACE_MANAGE,
+    Permission.WORKSPACE_DELETE,
     Permission.SIGN_IN_MANAGE,
     Permission.QUOTA_MANAGE,
     Permission.ORGANIZATION_MANAGE,
@@ -146,6 +149,7 @@ NEVER_BY_KEY = frozenset(
         Permission.SESSION_MANAGE,
         Permission.SIGN_IN_MANAGE,
         Permission.WORKSPACE_MANAGE,
+        Permission.WORKSPACE_DELETE,
         Permission.ORGANIZATION_MANAGE,
         Permission.QUOTA_MANAGE,
         Permission.VIEW_AS,
@@ -166,9 +170,11 @@ SCOPE_PERMISSIONS: dict[Scope, frozenset[Permission]] = {
 
 GRANTABLE: frozenset[Permission] = frozenset(Permission) - {
     Permission.ORGANIZATION_MANAGE,
+    Permission.WORKSPACE_DELETE,
     Permission.PROVISION,
 }
-"""What a custom role can be made of. An organization is owned, not administered; provisioning is a key's."""
+"""What a custom role can be made of. An organization is owned, not administered; only who owns a workspace ends
+it; provisioning is a key's."""
 
 
 def permissions_of_role(role: MemberRole) -> frozenset[Permission]:

@@ -71,6 +71,25 @@ class Provider:
         return None if self.sealed is None else envelope.open(self.sealed, _context(self.id)).decode()
 
 
+def described(spec: ProviderSpec) -> dict[str, object]:
+    """As the API shows it and the audit log has it, without the secret."""
+    return {
+        "name": spec.name,
+        "issuer": spec.issuer,
+        "client_id": spec.client_id,
+        "scopes": list(spec.scopes),
+        "groups_claim": spec.groups_claim,
+        "group_roles": [
+            {"group": g.group, "workspace_id": g.workspace_id, "role": g.role} for g in spec.group_roles
+        ],
+        "domains": list(spec.domains),
+        "default_workspace_id": spec.default_workspace_id,
+        "default_role": spec.default_role,
+        "covers_second_factor": spec.covers_second_factor,
+        "enabled": spec.enabled,
+    }
+
+
 def add(
     conn: sa.Connection,
     envelope: Envelope,
@@ -249,21 +268,8 @@ def _check_name(conn: sa.Connection, name: str, own: uuid.UUID) -> None:
 
 
 def _columns(spec: ProviderSpec) -> dict[str, Any]:
-    return {
-        "name": spec.name,
-        "issuer": spec.issuer,
-        "client_id": spec.client_id,
-        "scopes": list(spec.scopes),
-        "groups_claim": spec.groups_claim,
-        "group_roles": orjson.dumps(
-            [{"group": g.group, "workspace_id": g.workspace_id, "role": g.role} for g in spec.group_roles]
-        ).decode(),
-        "domains": list(spec.domains),
-        "default_workspace_id": spec.default_workspace_id,
-        "default_role": spec.default_role,
-        "covers_second_factor": spec.covers_second_factor,
-        "enabled": spec.enabled,
-    }
+    found = described(spec)
+    return {**found, "group_roles": orjson.dumps(found["group_roles"]).decode()}
 
 
 def _provider(row: Mapping[Any, Any]) -> Provider:

@@ -2,8 +2,8 @@
 
 Roles: `owner` (the address's own account: migrations, DDL), `writer` (loader and jobs), `app` (the API's
 catalog work), `reader` (queries: read-only with a statement timeout), `modeler` (dbt), `orchestrator`
-(Dagster's storage). None but the owner can bypass row-level security; `transaction` sets, for its own
-duration only, the workspace the policies let through.
+(Dagster's storage), `sign_in` (a password's hash, nothing else). None but the owner can bypass row-level
+security; `transaction` sets, for its own duration only, the workspace the policies let through.
 """
 
 import select
@@ -31,6 +31,7 @@ class Role(StrEnum):
     READER = "reader"
     MODELER = "modeler"
     ORCHESTRATOR = "orchestrator"
+    SIGN_IN = "sign_in"
 
     @property
     def login(self) -> str:

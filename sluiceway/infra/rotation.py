@@ -54,6 +54,7 @@ SEALED: tuple[SealedColumn, ...] = (
     SealedColumn("app.totp", "sealed", ("user_id",), "'totp:' || user_id"),
     SealedColumn("app.sign_in_steps", "sealed", ("token_hash",), "'totp:' || user_id"),
     SealedColumn("app.identity_providers", "sealed", ("id",), "'identity-provider:' || id"),
+    SealedColumn("app.provider_sessions", "sealed", ("session_id",), "'provider-session:' || session_id"),
     SealedColumn("app.mails", "sealed", ("id",), "'mail/' || workspace_id || '/' || id"),
     SealedColumn(
         "app.idempotency_keys",

@@ -141,5 +141,11 @@ class Lake:
                 removed += len(paths)
         return removed
 
+    def erase(self, workspace_id: int) -> int:
+        """Remove every object of a workspace, whatever pipeline wrote it; returns how many."""
+        paths = [item["path"] for item in self._store.listing(bronze_prefix(workspace_id, ""))]
+        self._store.delete(paths)
+        return len(paths)
+
     def _of(self, pipeline: Pipeline, day: date) -> Objects:
         return Objects(self._store, f"{prefix_of(pipeline)}/{_DAY}{day.isoformat()}/")

@@ -103,12 +103,17 @@ def request_catch_up(
     )
 
 
+def nodes_behind(conn: sa.Connection, after: datetime) -> list[str]:
+    """Nodes whose lake has not all yet that they received before `after` (role WRITER)."""
+    return [row[0] for row in conn.execute(_BEHIND, {"after": after})]
+
+
 def is_ready(database: Database, workspace_id: int, replay_id: UUID, after: datetime, clock: Clock) -> bool:
     """Whether bronze of every node is beyond `after`; else the replay says what it waits for, and is put
     into the outbox again. What was noted as passed over meanwhile is taken up."""
     found = {"id": replay_id, "workspace": workspace_id}
     with database.transaction(Role.WRITER, workspace_id=workspace_id) as conn:
-        behind = [row[0] for row in conn.execute(_BEHIND, {"after": after})]
+        behind = nodes_behind(conn, after)
         if not behind:
             last = after.astimezone(UTC).date()
             conn.execute(_TAKE_UP, {**found, "last": last, "first": last - (MAX_DAYS - 1) * _DAY})

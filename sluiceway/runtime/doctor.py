@@ -96,7 +96,7 @@ def _folder(settings: Settings) -> Iterator[Finding]:
 
 def _database(settings: Settings) -> Iterator[Finding]:
     from sluiceway.infra.connect import embedded_server, open_database
-    from sluiceway.infra.database import Role
+    from sluiceway.infra.database import SERVICE_ROLES, Role
 
     if settings.embedded and embedded_server(settings).pid is None:
         yield Finding("remark", "database", "the embedded server does not run; `sluiceway up` starts it")
@@ -114,7 +114,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
         yield Finding("good", "database", kind)
     with database.connect(Role.OWNER, autocommit=True) as connection:
         yield from _schema(connection.execute)
-    for role in (Role.WRITER, Role.APP, Role.READER, Role.MODELER, Role.ORCHESTRATOR):
+    for role in SERVICE_ROLES:
         database.connect(role).close()
     yield Finding("good", "database roles", "all can sign in")
     database.dispose()

@@ -50,6 +50,8 @@ NOBODYS = (
 FORBIDDEN: dict[Role, tuple[str, ...]] = {
     Role.APP: (
         "SELECT password_hash FROM app.users",
+        "SELECT app.password_for_sign_in('ann@example.com')",
+        "UPDATE app.workspaces SET deleted_at = NULL",
         "SELECT * FROM app.users",
         "INSERT INTO app.users (id, email, name) VALUES (uuidv7(), 'x@example.com', 'X')",
         "INSERT INTO app.workspaces (organization_id, slug, name) VALUES (1, 'x', 'X')",
@@ -98,6 +100,19 @@ FORBIDDEN: dict[Role, tuple[str, ...]] = {
         "SELECT app.known_keys()",
         "CREATE TABLE silver.mine (a int)",
         "CREATE TABLE dagster.mine (a int)",
+    ),
+    Role.SIGN_IN: (
+        *SECRETS_OF_PEOPLE,
+        "SELECT * FROM app.users",
+        "SELECT * FROM app.memberships",
+        "SELECT * FROM app.workspaces",
+        "SELECT app.find_person('ann@example.com')",
+        "SELECT app.find_session('\\x00')",
+        "SELECT app.find_api_key('x')",
+        "SELECT app.set_password(uuidv7(), 'x', now())",
+        "SELECT app.known_keys()",
+        "SELECT * FROM silver.batches",
+        "CREATE TABLE app.mine (a int)",
     ),
     Role.ORCHESTRATOR: (
         *SECRETS_OF_PEOPLE,
@@ -170,3 +185,39 @@ def test_reading_without_saying_for_whom_shows_nothing(gold_database: Database) 
         with gold_database.connect(role, autocommit=True) as connection:
             for name in (row.name for row in readable if row.rolname == role.login):
                 assert connection.execute(f"SELECT 1 FROM {name} LIMIT 1").fetchone() is None, name
+
+
+def test_no_function_gives_the_catalogs_role_a_hash(database: Database) -> None:
+    """Whatever is found out about people, the hash of a password is read by the role that signs in alone."""
+    with database.engine(Role.OWNER).begin() as owner:
+        owner.execute(
+            sa.text(
+                "INSERT INTO app.users (id, email, name, password_hash)"
+                " VALUES ('0198c0de-0000-7000-8000-000000000001', 'ann@example.com', 'Ann', 'the hash')"
+            )
+        )
+        about_people = owner.execute(
+            sa.text(
+                "SELECT p.proname, r.rolname FROM pg_proc p CROSS JOIN pg_roles r"
+                " WHERE p.pronamespace = 'app'::regnamespace AND r.rolname LIKE 'sluiceway%'"
+                " AND p.prosecdef AND has_function_privilege(r.oid, p.oid, 'EXECUTE')"
+                " AND pg_get_functiondef(p.oid) ~ 'password_hash'"
+            )
+        ).all()
+    reviewed = {
+        ("password_for_sign_in", "sluiceway_sign_in"),
+        ("password_state", "sluiceway_app"),  # whether there is one
+        ("add_person", "sluiceway_app"), ("set_password", "sluiceway_app"),  # they write it
+        ("personal_data", "sluiceway_app"),  # without it
+    }  # fmt: skip
+    assert {(row.proname, row.rolname) for row in about_people} <= reviewed
+    with database.transaction(Role.SIGN_IN) as conn:
+        found = conn.execute(sa.text("SELECT app.password_for_sign_in('ANN@example.com')")).scalar()
+    assert found == "the hash"
+    with database.transaction(Role.APP, user_id="0198c0de-0000-7000-8000-000000000001") as conn:
+        for question in (
+            "SELECT * FROM app.find_person('ann@example.com')",
+            "SELECT * FROM app.password_state('0198c0de-0000-7000-8000-000000000001')",
+            "SELECT app.personal_data('0198c0de-0000-7000-8000-000000000001')",
+        ):
+            assert "the hash" not in str(conn.execute(sa.text(question)).all())

@@ -297,4 +297,11 @@ def downgrade() -> None:
     DROP TRIGGER spread_dirty ON gold.dirty_buckets;
     DROP FUNCTION gold.spread_dirty, gold.time_bucket;
     DROP TABLE gold.builds, gold.floors, gold.aggregates;
+    ALTER TABLE gold.dirty_buckets RESET (
+      autovacuum_vacuum_threshold, autovacuum_vacuum_scale_factor,
+      autovacuum_vacuum_insert_threshold, autovacuum_vacuum_insert_scale_factor,
+      autovacuum_analyze_threshold, autovacuum_analyze_scale_factor);
+    DELETE FROM gold.dirty_buckets WHERE level NOT IN ('1m', '1h', '1d');
+    ALTER TABLE gold.dirty_buckets
+      ADD CONSTRAINT dirty_buckets_level_check CHECK (level IN ('1m', '1h', '1d'));
     """)

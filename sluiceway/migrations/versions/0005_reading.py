@@ -41,6 +41,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     run("""
     ALTER TABLE app.dashboards DROP COLUMN source;
+    COMMENT ON COLUMN app.dashboards.layout_version IS NULL;
     DROP INDEX silver.batches_of_pipeline, silver.batches_first_event, silver.batches_last_event,
       silver.batches_with_trouble, quality.dead_letters_waiting;
     REVOKE SELECT ON app.pipeline_versions FROM sluiceway_reader;

@@ -1,6 +1,6 @@
 """Limits: what a key may send, the token buckets that all processes share, and what was refused."""
 
-from sluiceway.migrations.script import run
+from sluiceway.migrations.script import put_back, run
 
 revision = "0008"
 down_revision = "0004"
@@ -195,13 +195,11 @@ def downgrade() -> None:
         DROP FUNCTION app.take_tokens;
         DROP TABLE app.rate_buckets;
         DROP FUNCTION app.find_api_key(text);
-        CREATE FUNCTION app.find_api_key(key_id text)
-        RETURNS TABLE (id text, workspace_id integer, name text, secret_hash bytea, scopes text[],
-                       pipeline_ids integer[], expires_at timestamptz, revoked_at timestamptz)
-        LANGUAGE sql STABLE SECURITY DEFINER SET search_path = app, pg_temp AS $$
-          SELECT k.id, k.workspace_id, k.name, k.secret_hash, k.scopes, k.pipeline_ids, k.expires_at, k.revoked_at
-          FROM app.api_keys k WHERE k.id = key_id
-        $$;
+        """
+    )
+    put_back("0001", "app.find_api_key")
+    run(
+        """
         REVOKE ALL ON FUNCTION app.find_api_key FROM PUBLIC;
         GRANT EXECUTE ON FUNCTION app.find_api_key TO sluiceway_app;
         ALTER TABLE app.api_keys DROP CONSTRAINT api_keys_limit, DROP COLUMN rate_per_s, DROP COLUMN burst;

@@ -388,9 +388,12 @@ ALTER TABLE app.memberships DROP COLUMN custom_role, DROP COLUMN attributes, DRO
   ADD CONSTRAINT memberships_role_check CHECK (role IN ('owner', 'admin', 'editor', 'analyst', 'viewer'));
 DROP INDEX app.memberships_person;
 DROP TABLE app.roles;
-UPDATE app.users SET password_hash = '' WHERE password_hash IS NULL;
-ALTER TABLE app.users ALTER COLUMN password_hash SET NOT NULL,
-  DROP COLUMN theme, DROP COLUMN time_zone, DROP COLUMN last_workspace_id;
+ALTER TABLE app.users DROP COLUMN theme, DROP COLUMN time_zone, DROP COLUMN last_workspace_id;
+COMMENT ON COLUMN app.users.password_hash IS NULL;
+COMMENT ON TABLE app.users IS
+  'People who can sign in. Personal: e-mail address, name, argon2id hash of the password. Kept: until the account is deleted.';
+COMMENT ON TABLE app.memberships IS
+  'Which person is what in which workspace. Personal: the role. Kept: until the person leaves or the account is deleted.';
 CREATE FUNCTION app.find_session(hash bytea)
 RETURNS TABLE (user_id uuid, workspace_id integer, role text, email text, name text, expires_at timestamptz)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = app, pg_temp AS $$

@@ -406,4 +406,7 @@ def downgrade() -> None:
       app.identity_providers, app.sign_in_steps, app.sign_in_attempts, app.sign_in_policies;
     DROP FUNCTION app.current_organization;
     ALTER TABLE app.users DROP COLUMN password_set_at;
+    -- Nothing fits an empty hash: who has no password cannot sign in by one.
+    UPDATE app.users SET password_hash = '' WHERE password_hash IS NULL;
+    ALTER TABLE app.users ALTER COLUMN password_hash SET NOT NULL;
     """)

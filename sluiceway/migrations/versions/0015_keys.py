@@ -1,6 +1,6 @@
 """Keys that are rotated, service accounts that own keys, links to dashboards, provisioned people and groups."""
 
-from sluiceway.migrations.script import run
+from sluiceway.migrations.script import put_back, run
 
 revision = "0015"
 down_revision = "0012"
@@ -155,15 +155,11 @@ def downgrade() -> None:
         DROP FUNCTION app.find_dashboard_link;
         DROP TABLE app.dashboard_links;
         DROP FUNCTION app.find_api_key(text);
-        CREATE FUNCTION app.find_api_key(key_id text)
-        RETURNS TABLE (id text, workspace_id integer, name text, secret_hash bytea, scopes text[],
-                       pipeline_ids integer[], expires_at timestamptz, revoked_at timestamptz,
-                       rate_per_s double precision, burst integer)
-        LANGUAGE sql STABLE SECURITY DEFINER SET search_path = app, pg_temp AS $$
-          SELECT k.id, k.workspace_id, k.name, k.secret_hash, k.scopes, k.pipeline_ids, k.expires_at,
-                 k.revoked_at, k.rate_per_s, k.burst
-          FROM app.api_keys k WHERE k.id = key_id
-        $$;
+        """
+    )
+    put_back("0008", "app.find_api_key")
+    run(
+        """
         REVOKE ALL ON FUNCTION app.find_api_key FROM PUBLIC;
         GRANT EXECUTE ON FUNCTION app.find_api_key TO sluiceway_app;
         ALTER TABLE app.api_keys

@@ -8,7 +8,7 @@ these functions once a statement, never once a row. Where nobody said who looks,
 Rules are written by the owner alone: a rule's compiled condition becomes part of a policy.
 """
 
-from sluiceway.migrations.script import run
+from sluiceway.migrations.script import put_back, run
 
 revision = "0016"
 down_revision = "0013"
@@ -284,17 +284,9 @@ def downgrade() -> None:
       END LOOP;
     END $$;
     GRANT SELECT ON silver.series TO sluiceway_app;
-    CREATE OR REPLACE PROCEDURE app.isolate(relation regclass)
-    LANGUAGE plpgsql AS $$
-    BEGIN
-      EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', relation);
-      EXECUTE format(
-        'CREATE POLICY workspace_isolation ON %s USING (workspace_id = (SELECT app.current_workspace()))'
-        ' WITH CHECK (workspace_id = (SELECT app.current_workspace()))', relation);
-      EXECUTE format('CREATE POLICY modeler_reads ON %s FOR SELECT TO sluiceway_modeler USING (true)', relation);
-    END $$;
     DROP PROCEDURE app.enforce_rules, app.rule_series;
     DROP FUNCTION app.next_seq, app.visible_series, app.ruled_pipelines, app.pseudonym, app.rule_numbers, app.rule_integers,
       app.rule_values, app.rule_judges, app.rule_spares, app.eye;
     DROP TABLE app.rule_heads, app.rule_versions, app.rules;
     """)
+    put_back("0001", "app.isolate")

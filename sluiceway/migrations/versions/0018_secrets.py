@@ -318,6 +318,52 @@ COMMENT ON TABLE quality.dead_letters IS
   'Events that could not become silver, with their bytes and the headers that the pipeline reads. Personal: whatever the events hold. Kept: as long as the pipeline.';
 """
 
+COMMENTED_BEFORE = """
+COMMENT ON COLUMN app.idempotency_keys.answer IS
+  'Headers and body, sealed with AES-256-GCM (an answer can hold a new key''s secret); null: still at work.';
+COMMENT ON TABLE app.organizations IS NULL;
+COMMENT ON TABLE app.workspaces IS NULL;
+COMMENT ON TABLE app.users IS NULL;
+COMMENT ON TABLE app.memberships IS NULL;
+COMMENT ON TABLE app.sessions IS NULL;
+COMMENT ON TABLE app.api_keys IS NULL;
+COMMENT ON TABLE app.pipelines IS NULL;
+COMMENT ON TABLE app.pipeline_versions IS NULL;
+COMMENT ON TABLE app.pipeline_state IS NULL;
+COMMENT ON TABLE app.pipeline_secrets IS 'Several may be valid at a time, so that a sender''s secret can be changed without a gap.';
+COMMENT ON TABLE app.spool_cursors IS NULL;
+COMMENT ON TABLE app.spool_positions IS
+  'Everything before this is loaded, whatever its pipeline; app.spool_cursors decides for each pipeline.';
+COMMENT ON TABLE app.spool_leases IS
+  'Who loads a pipeline''s events from a node''s spool. Valid while the holder lives (app.loaders.expires_at).'
+  ' For order and efficiency only: exactly once rests on app.spool_cursors.';
+COMMENT ON TABLE app.loaders IS 'Processes that load. A clean end removes its row, a dead one''s expires.';
+COMMENT ON TABLE app.outbox IS NULL;
+COMMENT ON TABLE app.dashboards IS NULL;
+COMMENT ON TABLE app.idempotency_keys IS 'Answers to POSTs with an Idempotency-Key, kept for a day.';
+COMMENT ON TABLE app.replays IS NULL;
+COMMENT ON TABLE app.rate_buckets IS
+  'Token buckets of limited things (pipeline:<id>:events, pipeline:<id>:bytes, key:<id>), shared by all processes.';
+COMMENT ON TABLE app.intake_refusals IS
+  'Requests refused by a limit or a high-water mark, by minute; kept for a day.';
+COMMENT ON TABLE app.process_reports IS
+  'The last word of every process: figures and its own state, without any tenant''s names or data.';
+COMMENT ON TABLE silver.batches IS NULL;
+COMMENT ON TABLE silver.series IS NULL;
+COMMENT ON TABLE silver.samples IS NULL;
+COMMENT ON TABLE silver.event_keys IS
+  'Event ids of the de-duplication window; each weekly partition has a unique index (pipeline_id, day, event_id).';
+COMMENT ON TABLE gold.dirty_buckets IS
+  'Append-only: a load never waits for a refresh. A refresh deletes exactly the ids it saw before it read the samples.';
+COMMENT ON TABLE gold.aggregates IS 'Continuous aggregates that dbt built; written by its materialization.';
+COMMENT ON TABLE gold.floors IS
+  'Where the rows of a source begin since older ones were dropped: buckets below it are never computed again.';
+COMMENT ON TABLE gold.builds IS 'Successful dbt runs of the platform itself, by what they were made from.';
+COMMENT ON TABLE quality.suites IS NULL;
+COMMENT ON TABLE quality.results IS 'What the gate found, summed per expectation and minute.';
+COMMENT ON TABLE quality.dead_letters IS NULL;
+"""
+
 
 def upgrade() -> None:
     for statements in (KEYS, USAGE, PRIVACY, COMMENTS):
@@ -335,3 +381,4 @@ def downgrade() -> None:
     DROP FUNCTION app.check_seal, app.known_keys;
     DROP TABLE app.encryption_keys;
     """)
+    run(COMMENTED_BEFORE)

@@ -1,6 +1,6 @@
 """Guards that need the tables of others: notices of limits, a person's data in whole, and forgetting a person."""
 
-from sluiceway.migrations.script import run
+from sluiceway.migrations.script import put_back, run
 
 revision = "0021"
 down_revision = "0016"
@@ -149,3 +149,4 @@ def downgrade() -> None:
     DROP FUNCTION app.forget_person, app.hidden_columns;
     REVOKE INSERT ON app.quota_notices FROM sluiceway_app;
     """)
+    put_back("0018", "app.quota_room", "app.last_owner_of", "app.personal_data")

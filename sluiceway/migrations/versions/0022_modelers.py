@@ -1,6 +1,6 @@
 """Two gaps: modelers saw what was in refused events; refused sign-ins kept a forgotten person's address."""
 
-from sluiceway.migrations.script import run
+from sluiceway.migrations.script import put_back, run
 
 revision = "0022"
 down_revision = "0021"
@@ -40,4 +40,10 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    run("GRANT SELECT ON quality.dead_letters, silver.event_keys TO sluiceway_modeler")
+    run("""
+    REVOKE SELECT ON quality.dead_letters FROM sluiceway_modeler;
+    GRANT SELECT ON quality.dead_letters, silver.event_keys TO sluiceway_modeler;
+    COMMENT ON TABLE app.outbox IS
+      'What has to be done after a commit. Personal: addressees of mail, in what waits to be sent. Kept: 7 days after it is done.';
+    """)
+    put_back("0017", "app.erase_audit_person")

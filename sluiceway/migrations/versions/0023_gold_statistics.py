@@ -1,6 +1,6 @@
 """A refresh that fills an aggregate looks at it: the level above is planned with what is there."""
 
-from sluiceway.migrations.script import run
+from sluiceway.migrations.script import put_back, run
 
 revision = "0023"
 down_revision = "0022"
@@ -92,5 +92,4 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    before, _, after = STATEMENTS.partition("  -- The next level reads this one")
-    run(before + after.partition("  END IF;\n")[2])
+    put_back("0002", "gold.refresh_buckets")

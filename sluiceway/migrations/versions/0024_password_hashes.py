@@ -24,4 +24,4 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    run("GRANT SELECT ON app.users TO sluiceway_app")
+    run("REVOKE SELECT ON app.users FROM sluiceway_app; GRANT SELECT ON app.users TO sluiceway_app")

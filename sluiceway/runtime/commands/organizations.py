@@ -12,9 +12,10 @@ from sluiceway.runtime.commands.workspace import WorkspaceOption, in_workspace
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
+    from sluiceway.identity.closing import Closed
     from sluiceway.identity.workspaces import Place
 
-app = typer.Typer(help="List, make and rename workspaces.", no_args_is_help=True)
+app = typer.Typer(help="List, make, rename and delete workspaces.", no_args_is_help=True)
 organizations = typer.Typer(help="Make and rename organizations; who owns them.", no_args_is_help=True)
 
 Owner = Annotated[str, typer.Option("--owner", help="Address of an account that is to own it.")]
@@ -79,6 +80,47 @@ def rename(name: NewName = None, slug: NewSlug = None, workspace: WorkspaceOptio
             after={"name": after.name, "slug": after.slug},
         )  # fmt: skip
     typer.echo(f"{after.slug} is called {after.name}.")
+
+
+@app.command()
+def delete(
+    workspace: Annotated[str, typer.Argument(help="Its slug, or organization/workspace.")],
+    name: Annotated[
+        str | None, typer.Option(help="The workspace's name, to say that it is meant; default: asked for.")
+    ] = None,
+) -> None:
+    """Delete a workspace with all that is in it, for good; its audit log stays.
+
+    Nobody is in it from then on; the worker erases the data within minutes.
+    """
+    from sluiceway.identity import closing, workspaces
+
+    with in_workspace(workspace) as (connection, room):
+        found, held = workspaces.get_workspace(connection, room), closing.contents(connection)
+    typer.echo(
+        f"{found.name}: {held.pipelines} pipelines with {held.events} events,"
+        f" {held.dashboards} dashboards, {held.members} members, {held.keys} keys, {held.links} links,"
+        f" {held.rules} rules, {held.dead_letters} dead letters."
+    )
+    typed: str = name if name is not None else typer.prompt("All of it goes. Type the workspace's name")
+    with in_workspace(workspace) as (connection, room):
+        closed = closing.delete_workspace(connection, room, typed, last_of_organization=True)
+        _tell_deleted(connection, closed)
+    typer.echo(f"{closed.workspace.name} is deleted; the worker erases its data.")
+
+
+def _tell_deleted(connection: "sa.Connection", closed: "Closed") -> None:
+    """Its own log has it, and that of a workspace that is still there."""
+    from sluiceway.audit.actions import Action
+    from sluiceway.infra.database import set_identity
+    from sluiceway.runtime.auditing import FIRST_WORKSPACE, note_command
+
+    for room in (closed.workspace.id, closed.neighbour or FIRST_WORKSPACE):
+        set_identity(connection, workspace_id=room)
+        note_command(
+            connection, Action.WORKSPACE_DELETED, target="workspace", target_id=closed.workspace.id,
+            before={"slug": closed.workspace.slug, "name": closed.workspace.name}, detail=closed.told(),
+        )  # fmt: skip
 
 
 @organizations.command("list")

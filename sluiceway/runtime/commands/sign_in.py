@@ -1,8 +1,10 @@
 """`sluiceway sign-in`, `sluiceway identity-provider`; what `sluiceway user` does for who cannot sign in."""
 
 import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import typer
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from sluiceway.identity.providers import GroupRole, ProviderSpec
+    from sluiceway.infra.database import Database
+    from sluiceway.infra.outbound import PrivateHosts
 
 app = typer.Typer(help="What a workspace asks of those who sign in.", no_args_is_help=True)
 providers = typer.Typer(help="OpenID Connect providers of an organization.", no_args_is_help=True)
@@ -96,37 +100,77 @@ def add(
 ) -> None:
     """Add one. The client's secret is asked for, or read from standard input."""
     from sluiceway.audit.actions import Action
-    from sluiceway.identity.providers import ProviderSpec
+    from sluiceway.identity.providers import ProviderSpec, described
     from sluiceway.identity.providers import add as add_provider
-    from sluiceway.infra.database import Role
-    from sluiceway.infra.outbound import PrivateHosts
     from sluiceway.infra.settings import load_settings
     from sluiceway.runtime.auditing import note_command
-    from sluiceway.runtime.commands.workspace import enter
-    from sluiceway.runtime.sessions import command_database
 
     settings = load_settings()
     secret = None if public else _secret()
-    with command_database(settings) as database, database.transaction(Role.APP) as connection:
-        room = enter(connection, workspace)
+    with _providers_of(workspace) as (database, connection, room):
         role, at = _role_at(connection, room, default_role) if default_role else (None, None)
         spec = ProviderSpec(
             name, issuer, client_id, tuple(scope or ("openid", "email", "profile")), groups_claim,
             _group_roles(connection, room, group_role or []), tuple(domain or ()), at, role,
             covers_second_factor,
         )  # fmt: skip
-        made = add_provider(connection, database.envelope, spec, secret, PrivateHosts(settings.private_hosts))
+        made = add_provider(connection, database.envelope, spec, secret, _private_hosts())
         note_command(
             connection, Action.PROVIDER_ADDED, target="identity_provider", target_id=made.id,
-            after=_shown(made.spec),
+            after=described(made.spec),
         )  # fmt: skip
     typer.echo(f"{made.id} is added. Register there: {settings.public_url}/sign-in/provider/callback")
+
+
+@providers.command()
+def change(
+    provider_id: ProviderId,
+    name: Annotated[str | None, typer.Option(help="What its button says.")] = None,
+    issuer: Annotated[
+        str | None, typer.Option(help="Its address; with another one people are linked anew.")
+    ] = None,
+    client_id: Annotated[str | None, typer.Option(help="The client's id there.")] = None,
+    secret: Annotated[
+        bool, typer.Option("--secret", help="Ask for another secret, or read it from standard input.")
+    ] = False,
+    public: Annotated[bool, typer.Option("--public", help="The client has no secret any more.")] = False,
+    scope: Annotated[list[str] | None, typer.Option(help="All of them; may be repeated.")] = None,
+    groups_claim: Annotated[str | None, typer.Option(help="Claim that names groups.")] = None,
+    group_role: Annotated[
+        list[str] | None, typer.Option(help="All of them: group=role, or group=role@workspace; -: none.")
+    ] = None,
+    default_role: Annotated[str | None, typer.Option(help="role, or role@workspace; -: none.")] = None,
+    domain: Annotated[list[str] | None, typer.Option(help="All of them; -: any address.")] = None,
+    covers_second_factor: Annotated[
+        bool | None, typer.Option(help="Whether signing in there counts as a second factor.")
+    ] = None,
+    enabled: Annotated[
+        bool | None, typer.Option("--on/--off", help="Off ends sessions that came through it.")
+    ] = None,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Change what is named; the rest stays."""
+    from sluiceway.identity.providers import get
+
+    if secret and public:
+        raise typer.BadParameter("goes without --public", param_hint="--secret")
+    told = "" if public else _secret() if secret else None
+    given = {
+        "name": name, "issuer": issuer, "client_id": client_id, "groups_claim": groups_claim,
+        "covers_second_factor": covers_second_factor, "enabled": enabled, "scopes": scope, "domains": domain,
+        "group_roles": group_role, "default_role": default_role,
+    }  # fmt: skip
+    with _providers_of(workspace) as (database, connection, room):
+        wanted = _changed(connection, room, get(connection, provider_id).spec, given)
+        after = _keep_change(database, connection, provider_id, wanted, told)
+    typer.echo(f"{after.name} is changed.")
 
 
 @providers.command()
 def remove(provider_id: ProviderId, workspace: WorkspaceOption = None) -> None:
     """Remove one: sessions that came through it end."""
     from sluiceway.audit.actions import Action
+    from sluiceway.identity.providers import described
     from sluiceway.identity.providers import remove as remove_provider
     from sluiceway.runtime.auditing import note_command
 
@@ -134,7 +178,7 @@ def remove(provider_id: ProviderId, workspace: WorkspaceOption = None) -> None:
         gone = remove_provider(connection, provider_id)
         note_command(
             connection, Action.PROVIDER_REMOVED, target="identity_provider", target_id=provider_id,
-            before=_shown(gone.spec),
+            before=described(gone.spec),
         )  # fmt: skip
     typer.echo(f"{gone.spec.name} is removed.")
 
@@ -144,12 +188,10 @@ def check(provider_id: ProviderId, workspace: WorkspaceOption = None) -> None:
     """Ask it what it says of itself."""
     from sluiceway.identity.oidc import ProviderClient
     from sluiceway.identity.providers import get
-    from sluiceway.infra.outbound import PrivateHosts
-    from sluiceway.infra.settings import load_settings
 
     with in_workspace(workspace) as (connection, _):
         found = get(connection, provider_id)
-    said = ProviderClient(PrivateHosts(load_settings().private_hosts)).discover(found.spec.issuer)
+    said = ProviderClient(_private_hosts()).discover(found.spec.issuer)
     typer.echo(f"authorization: {said.authorization_endpoint}")
     typer.echo(f"tokens:        {said.token_endpoint}")
     typer.echo(f"keys:          {said.jwks_uri}")
@@ -192,6 +234,66 @@ def forget_second_factor(email: Email) -> None:
     typer.echo(f"{email} has no second factor now (was: {'app, ' if had_app else ''}{count} passkeys).")
 
 
+@contextmanager
+def _providers_of(workspace: str | None) -> "Iterator[tuple[Database, sa.Connection, int]]":
+    """A transaction that acts for the workspace, beside the database whose key seals secrets."""
+    from sluiceway.infra.database import Role
+    from sluiceway.infra.settings import load_settings
+    from sluiceway.runtime.commands.workspace import enter
+    from sluiceway.runtime.sessions import command_database
+
+    with command_database(load_settings()) as database, database.transaction(Role.APP) as connection:
+        yield database, connection, enter(connection, workspace)
+
+
+def _changed(
+    connection: "sa.Connection", room: int, before: "ProviderSpec", given: dict[str, Any]
+) -> "ProviderSpec":
+    """The provider with what was given; `-` stands for none."""
+    from dataclasses import replace
+
+    found = {name: value for name, value in given.items() if value is not None}
+    for name in ("scopes", "domains", "group_roles"):
+        if name in found:
+            found[name] = tuple(text for text in found[name] if text != "-")
+    if "group_roles" in found:
+        found["group_roles"] = _group_roles(connection, room, found["group_roles"])
+    if (told := found.get("default_role")) is not None:
+        role, at = (None, None) if told == "-" else _role_at(connection, room, told)
+        found |= {"default_role": role, "default_workspace_id": at}
+    return replace(before, **found)
+
+
+def _keep_change(
+    database: "Database",
+    connection: "sa.Connection",
+    provider_id: UUID,
+    wanted: "ProviderSpec",
+    secret: str | None,
+) -> "ProviderSpec":
+    from sluiceway.audit.actions import Action
+    from sluiceway.identity.providers import change as change_provider
+    from sluiceway.identity.providers import described
+    from sluiceway.runtime.auditing import note_command
+
+    before, after = change_provider(
+        connection, database.envelope, provider_id, wanted, _private_hosts(), secret=secret
+    )
+    detail = {"client_secret_changed": True} if before.sealed != after.sealed else None
+    note_command(
+        connection, Action.PROVIDER_CHANGED, target="identity_provider", target_id=provider_id,
+        before=described(before.spec), after=described(after.spec), detail=detail,
+    )  # fmt: skip
+    return after.spec
+
+
+def _private_hosts() -> "PrivateHosts":
+    from sluiceway.infra.outbound import PrivateHosts
+    from sluiceway.infra.settings import load_settings
+
+    return PrivateHosts(load_settings().private_hosts)
+
+
 def _person(connection: "sa.Connection", email: str) -> UUID:
     from sluiceway.identity.service import find_user
     from sluiceway.kit.errors import NotFound
@@ -209,7 +311,7 @@ def _secret() -> str:
     return sys.stdin.readline().rstrip("\r\n")
 
 
-def _group_roles(connection: "sa.Connection", room: int, texts: list[str]) -> "tuple[GroupRole, ...]":
+def _group_roles(connection: "sa.Connection", room: int, texts: Iterable[str]) -> "tuple[GroupRole, ...]":
     from sluiceway.identity.providers import GroupRole
 
     found = []
@@ -234,7 +336,3 @@ def _role_at(connection: "sa.Connection", room: int, text: str) -> tuple[str, in
     if workspace_id is None:
         raise NotFound(f"There is no workspace {slug!r}.")
     return role, workspace_id
-
-
-def _shown(spec: "ProviderSpec") -> dict[str, object]:
-    return {"name": spec.name, "issuer": spec.issuer, "client_id": spec.client_id, "enabled": spec.enabled}

@@ -23,6 +23,7 @@ import httpx
 
 from sluiceway.audit.keeping import drop_old, note_heads
 from sluiceway.catalog.service import Catalog
+from sluiceway.identity import closing
 from sluiceway.infra import mail
 from sluiceway.infra.clock import SystemClock
 from sluiceway.infra.connect import open_database
@@ -34,6 +35,7 @@ from sluiceway.infra.trouble import Trouble
 from sluiceway.loading.jobs import TOPIC, run_replay
 from sluiceway.runtime.accounts import ensure_key
 from sluiceway.runtime.auditing import PLATFORM
+from sluiceway.runtime.closing import eraser
 from sluiceway.runtime.dagster_home import reload_code_location
 from sluiceway.runtime.gold import build_gold
 from sluiceway.runtime.health import HealthMeter
@@ -117,10 +119,13 @@ def main(settings: Settings) -> int:
     usage = UsageMeter(settings, database)
     # Apart, too, and one at a time: a mail server may be slow.
     mails = OutboxWorker(database, f"{settings.node}-mail", mail_handlers(settings, database))
+    # And this: a large workspace takes long to erase.
+    closings = OutboxWorker(database, f"{settings.node}-closing", {closing.TOPIC: eraser(settings, database)})
     jobs = [
         Job("outbox", OUTBOX_EVERY_S, lambda: _drain(outbox, stop)),
         Job("replays", REPLAYS_EVERY_S, lambda: _one_by_one(replays, stop)),
         Job("mail", OUTBOX_EVERY_S, lambda: _one_by_one(mails, stop)),
+        Job("closing", REPLAYS_EVERY_S, lambda: _one_by_one(closings, stop)),
         Job("health", HEALTH_EVERY_S, health.report),
         Job("partitions", PARTITIONS_EVERY_S, lambda: _keep_house(database)),
         Job("usage", USAGE_EVERY_S, usage.measure),

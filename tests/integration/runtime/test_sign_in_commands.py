@@ -3,6 +3,8 @@
 import dataclasses
 from datetime import UTC, datetime, timedelta
 
+import sqlalchemy as sa
+
 from sluiceway.identity import factors, own_password, providers, service, sessions, steps
 from sluiceway.infra.database import Database, Role
 from sluiceway.infra.settings import Settings
@@ -56,6 +58,47 @@ def test_providers_are_added_listed_and_removed(run: Run, database: Database) ->
     assert run("identity-provider", "list")[1] == ""
 
 
+def test_a_provider_is_changed_and_the_rest_stays(run: Run, database: Database) -> None:
+    added = run(
+        "identity-provider", "add", "Acme SSO", "--issuer", "https://login.acme.example", "--client-id", "me",
+        "--group-role", "data=editor", "--default-role", "viewer", "--domain", "acme.example",
+        stdin="hush 4711\n",
+    )  # fmt: skip
+    provider_id = added[1].split()[0]
+
+    def kept() -> providers.Provider:
+        with database.transaction(Role.APP, workspace_id=1) as conn:
+            return providers.list_providers(conn)[0]
+
+    first = kept()
+    code, out, err = run(
+        "identity-provider", "change", provider_id, "--name", "Acme", "--group-role", "staff=viewer",
+        "--covers-second-factor", "--off",
+    )  # fmt: skip
+    assert (code, err) == (0, "") and "Acme is changed" in out
+    second = kept()
+    assert second.spec == dataclasses.replace(
+        first.spec, name="Acme", group_roles=(providers.GroupRole("staff", 1, "viewer"),),
+        covers_second_factor=True, enabled=False,
+    )  # fmt: skip
+    assert second.secret(database.envelope) == "hush 4711"
+    run("identity-provider", "change", provider_id, "--secret", stdin="hush 4712\n")
+    assert kept().secret(database.envelope) == "hush 4712"
+    none = ("--domain", "-", "--default-role", "-", "--group-role", "-", "--public", "--on")
+    assert run("identity-provider", "change", provider_id, *none)[0] == 0
+    last = kept()
+    assert (last.spec.domains, last.spec.group_roles, last.spec.default_role) == ((), (), None)
+    assert last.secret(database.envelope) is None and last.spec.enabled
+    code, _, err = run("identity-provider", "change", provider_id, "--issuer", "http://a.example")
+    assert code == 2 and "https://" in err
+    assert run("identity-provider", "change", provider_id, "--secret", "--public", stdin="x\n")[0] == 2
+    with database.transaction(Role.OWNER) as conn:
+        rows = conn.execute(sa.text("SELECT action, content FROM app.audit_entries ORDER BY seq")).all()
+    entries = [row.content for row in rows if row.action == "identity_provider.changed"]
+    assert len(entries) == 3 and '"name":"Acme"' in entries[0] and "4712" not in "".join(entries)
+    assert '"client_secret_changed":true' in entries[1]
+
+
 def test_the_settings_provider_is_kept_as_they_say(database: Database, settings: Settings) -> None:
     wanted = dataclasses.replace(
         settings,
@@ -99,8 +142,10 @@ def test_who_cannot_get_in_is_helped(run: Run, database: Database) -> None:
     assert code == 0 and len(token) == 43
     with database.transaction(Role.APP) as conn:
         own_password.reset(conn, token, "violet otter climbs quietly", now=datetime.now(UTC))
+    with database.transaction(Role.SIGN_IN) as conn:
+        hashed = service.password_hash(conn, EMAIL)
     with database.transaction(Role.APP) as conn:
-        assert service.check_password(conn, EMAIL, "violet otter climbs quietly").id == user.id
+        assert service.check_password(conn, EMAIL, "violet otter climbs quietly", hashed).id == user.id
     with database.transaction(Role.APP, user_id=str(user.id)) as conn:
         now = datetime.now(UTC)
         begun = factors.begin_totp(conn, database.envelope, user.id, EMAIL, now=now)
