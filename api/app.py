@@ -26,6 +26,7 @@ from api.page_gate import PageGate
 from api.rate_limits import RateLimits
 from api.security import is_https
 from api.services import ApiServices
+from api.shared_limits import SharedLimits
 
 Part = Literal["ingest", "api", "app"]
 ALL_PARTS: frozenset[Part] = frozenset({"ingest", "api", "app"})
@@ -51,14 +52,15 @@ def create_app(
     `events` answers the event route (with role `ingest`), `pages` everything behind the sign-in (with role
     `app`). `lifespans` are entered in order before the first request and left in reverse.
     """
-    app = _fastapi(services, roles, lifespans)
+    shared = SharedLimits(services.database)
+    app = _fastapi(services, roles, (*lifespans, shared.lifespan))
     if events is not None and "ingest" in roles:
         app.router.routes.append(Route(EVENTS_PATH, _Endpoint(events), methods=["POST"]))
     settings = services.settings
     gate = PageGate(pages, services) if pages is not None and "app" in roles else None
     owned = _owned(roles)
     held = services.extra["metrics"] = HttpMetrics(services)
-    limits = services.extra["rate_limits"] = RateLimits(settings)
+    limits = services.extra["rate_limits"] = RateLimits(settings, shared)
     framed = RequestFrame(
         _Split(app, gate, owned),
         rules=BrowserRules(settings, app=gate is not None, owned=owned),

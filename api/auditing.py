@@ -43,8 +43,8 @@ def note(
 ) -> None:
     """Record what the caller did, in the transaction that does it (role APP, of the caller's workspace).
 
-    `target`: the kind of thing, `target_id`: its id or name. `before`, `after`: what changed of it
-    (`sluiceway.audit.service.changes` finds it); no secrets, though they would be taken out.
+    `target`: the kind of thing, `target_id`: its id or name. `before`, `after`: it as it was and as it is
+    (what differs is kept); no secrets, though they would be taken out.
     """
     subject = None if target_id is None else str(target_id)
     record(conn, Entry(action, actor_of(request, caller), target, subject, before, after, detail))

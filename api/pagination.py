@@ -6,7 +6,9 @@ A cursor is the sort key of the page's last item, so a page stays right while ro
 import base64
 import binascii
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Annotated, Any, Generic, TypeVar
+from uuid import UUID
 
 import orjson
 from fastapi import Query
@@ -65,3 +67,14 @@ def page(
     kept = rows[:limit]
     more = len(rows) > limit
     return Page(items=[item(row) for row in kept], next_cursor=encode(*key(kept[-1])) if more else None)
+
+
+def decode_newest(cursor: str | None, key: Callable[[Any], Any] = UUID) -> tuple[datetime, Any] | None:
+    """`decode` for a list by `created_at` and `id`, the newest first (`sluiceway.infra.paging`)."""
+    found = decode(cursor, datetime.fromisoformat, key)
+    return None if found is None else (found[0], found[1])
+
+
+def newest_page(rows: Sequence[Any], limit: int, item: Callable[[Any], Item]) -> Page[Item]:
+    """`page` for such a list."""
+    return page(rows, limit, item, lambda row: (row.created_at.isoformat(), row.id))

@@ -8,7 +8,6 @@ from api.auditing import note
 from api.deps import catalog, person_id
 from api.services import ApiServices
 from sluiceway.audit.actions import Action
-from sluiceway.audit.service import changes
 from sluiceway.identity.contracts import Caller
 from sluiceway.identity.preferences import Preferences, set_preferences
 
@@ -17,9 +16,8 @@ def prefer(request: Request, services: ApiServices, caller: Caller, wanted: Pref
     """Replace all of the caller's preferences; returns what they are then. Raises `InvalidPreferences`."""
     with catalog(services, caller) as conn:
         before, after = set_preferences(conn, caller.workspace_id, person_id(caller), wanted)
-        was, now = changes(asdict(before), asdict(after))
         note(
             request, conn, caller, Action.PERSON_PREFERENCES_CHANGED, target="person",
-            target_id=caller.user_id, before=was, after=now,
+            target_id=caller.user_id, before=asdict(before), after=asdict(after),
         )  # fmt: skip
     return after

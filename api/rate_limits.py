@@ -8,9 +8,10 @@ address. What a request shows is known only when it is looked up, so one whose s
 lately pays with its address first and gets that back. So strangers behind one address can neither wear out
 the database nor keep their neighbours out, who are known.
 
-The buckets are this process's own: a caller is held to one web process by sticky sessions, which the app
-needs anyway; several processes without them let a caller through that many times. The fields are those of
-draft-ietf-httpapi-ratelimit-headers: `q` requests in `w` seconds, `r` left, `t` seconds until one passes.
+The buckets are this process's own, so that nobody waits for a count; what people and keys use is told to the
+others now and then (`shared_limits`). What addresses use is not: strangers should not have us write. The
+fields are those of draft-ietf-httpapi-ratelimit-headers: `q` requests in `w` seconds, `r` left, `t` seconds
+until one passes.
 """
 
 import hashlib
@@ -19,6 +20,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from threading import Lock
 from typing import Any
 
@@ -28,6 +30,7 @@ from starlette.types import Scope
 from api.addresses import client_address, source_of
 from api.page_gate import OPEN_PATHS, OPEN_PREFIXES
 from api.security import session_token
+from api.shared_limits import SharedLimits
 from sluiceway.identity.contracts import Caller
 from sluiceway.infra.settings import Settings
 from sluiceway.kit.errors import TooManyRequests
@@ -36,6 +39,8 @@ WINDOW_S = 60.0
 MOST_BUCKETS = 20_000
 MOST_KNOWN = 20_000
 KNOWN_S = 3600.0
+TOLD_PART = 8
+"""Others are told when this part of a minute's worth was used."""
 # What machines look at all the time, and files that are the same for everyone.
 _FREE_PATHS = frozenset({"/healthz", "/readyz", "/metrics"}) | OPEN_PATHS
 _FREE_PREFIXES = ("/assets/", *OPEN_PREFIXES)
@@ -45,6 +50,8 @@ _FREE_PREFIXES = ("/assets/", *OPEN_PREFIXES)
 class _Bucket:
     tokens: float
     at: float
+    used: float = 0.0  # that others were not told of
+    telling: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +89,31 @@ class Buckets:
             if bucket.tokens < 1:
                 return Taken(False, 0, (1 - bucket.tokens) / self._rate)
             bucket.tokens -= 1
+            bucket.used += 1
             return Taken(True, int(bucket.tokens), 0.0)
+
+    def to_tell(self, name: str) -> float:
+        """How much others are to be told of now, 0: nothing yet; `told` follows."""
+        with self._lock:
+            bucket = self._held.get(name)
+            if bucket is None or bucket.telling or bucket.used < max(1.0, self._most // TOLD_PART):
+                return 0.0
+            bucket.telling = True
+            return min(bucket.used, self._most)
+
+    def told(self, name: str, counted: float, left: float | None) -> None:
+        """Of what was used so much is counted for all, and `left` is there for all; None: it is not known.
+
+        What is not counted, because others had taken what there was, stays owed: it is told again.
+        """
+        with self._lock:
+            bucket = self._held.get(name)
+            if bucket is None:
+                return
+            bucket.telling = False
+            if left is not None:
+                bucket.used -= counted
+                bucket.tokens = min(bucket.tokens, left - bucket.used)
 
     def give_back(self, name: str) -> None:
         with self._lock:
@@ -97,8 +128,15 @@ class Buckets:
 class RateLimits:
     """The limits of one web process. `enter` is asked on the event loop, `recognise` in any thread."""
 
-    def __init__(self, settings: Settings, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        shared: SharedLimits | None = None,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._settings = settings
+        self._shared = shared
         self._monotonic = monotonic
         self._quotas = {
             "user": settings.user_requests_per_minute,
@@ -131,7 +169,9 @@ class RateLimits:
             self._buckets["address"].give_back(paid_by)
         if (shown := self._shown(connection)) is not None:
             self._remember(shown)
-        self._take(state, "user" if caller.key is None else "key", caller.subject)
+        policy = "user" if caller.key is None else "key"
+        self._take(state, policy, caller.subject)
+        self._tell(policy, caller)
 
     def _take(self, state: dict[str, Any], policy: str, name: str) -> None:
         buckets = self._buckets.get(policy)
@@ -151,6 +191,16 @@ class RateLimits:
                 retry_after_s=taken.wait_s,
                 headers=fields,
             )
+
+    def _tell(self, policy: str, caller: Caller) -> None:
+        buckets, name = self._buckets.get(policy), caller.subject
+        if self._shared is None or buckets is None or (used := buckets.to_tell(name)) == 0:
+            return
+        most = self._quotas[policy]
+        self._shared.tell(
+            caller.workspace_id, name, rate_per_s=most / WINDOW_S, most=most, used=used,
+            told=partial(buckets.told, name),
+        )  # fmt: skip
 
     def _shown(self, connection: HTTPConnection) -> bytes | None:
         """What the request wants to be recognised by, as a hash."""

@@ -11,7 +11,7 @@ from api.auditing import note, note_read
 from api.deps import Services, catalog, require
 from api.idempotency import IdempotentRoute
 from api.links import forget
-from api.pagination import CursorParameter, Limit, Page, decode, page
+from api.pagination import CursorParameter, Limit, Page, decode_newest, newest_page
 from api.routes.query import query_service
 from api.services import ApiServices
 from sluiceway.audit.actions import Action
@@ -22,7 +22,7 @@ from sluiceway.dashboards.link_queries import misfits
 from sluiceway.dashboards.links import DashboardLink
 from sluiceway.identity.contracts import Caller
 from sluiceway.identity.permissions import Permission
-from sluiceway.kit.errors import FieldError
+from sluiceway.kit.checks import end_problems, refuse
 from sluiceway.queries.contracts import Filter, TimeRange
 
 router = APIRouter(prefix="/v1", tags=["links"], route_class=IdempotentRoute)
@@ -95,8 +95,7 @@ def create_link(
 ) -> CreatedLink:
     """Whoever has the address sees this dashboard, read-only. Filters have to fit every widget's query."""
     now = services.clock.now()
-    if body.expires_at is not None and body.expires_at <= now:
-        raise _invalid("expires_at", "should lie in the future")
+    refuse(InvalidLink, end_problems(body.expires_at, now))
     with catalog(services, caller) as conn:
         if body.filters:
             _check_filters(
@@ -137,12 +136,12 @@ def list_links(
     cursor: CursorParameter = None,
 ) -> Page[Link]:
     """Newest first, revoked ones included; without tokens."""
-    after = decode(cursor, datetime.fromisoformat, UUID)
+    after = decode_newest(cursor)
     with catalog(services, caller) as conn:
         note_read(request, conn, caller, Action.LINK_LISTED, target="link")
         found = links.list_links(conn, caller.workspace_id, dashboard, limit=limit + 1, after=after)
     now = services.clock.now()
-    return page(found, limit, lambda k: _link(k, now), lambda k: (k.created_at.isoformat(), str(k.id)))
+    return newest_page(found, limit, lambda k: _link(k, now))
 
 
 @router.get("/links/{link_id}", summary="One link to a dashboard")
@@ -174,10 +173,6 @@ def _check_filters(
     errors = misfits(dashboard, filters, lambda query: queries.check(eyes, query))
     if errors:
         raise InvalidLink("A filter does not fit the dashboard.", errors=errors)
-
-
-def _invalid(field: str, message: str) -> InvalidLink:
-    return InvalidLink(f"{field} {message}", errors=[FieldError(field, message)])
 
 
 def _link(found: DashboardLink, now: datetime) -> Link:

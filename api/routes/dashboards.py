@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from api.auditing import note
-from api.bodies import yaml_source
+from api.bodies import YAML_ANSWER, check_name, tell_outcome, yaml_or_json, yaml_source
 from api.deps import Services, catalog, require
 from api.errors import problem_responses
 from api.idempotency import IdempotentRoute
@@ -86,24 +86,13 @@ class LayoutAnswer(BaseModel):
     layout_version: int
 
 
-_SPEC_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "text/yaml": {"schema": {"type": "string"}},
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "properties": {
-                        "spec": {"type": "object", "description": "As in /v1/schemas/dashboard."},
-                        "source": {"type": "string", "description": "YAML, instead of `spec`."},
-                        "version": {"type": "integer", "description": "Instead of If-Match."},
-                    },
-                }
-            },
-        },
+_SPEC_BODY = yaml_or_json(
+    {
+        "spec": {"type": "object", "description": "As in /v1/schemas/dashboard."},
+        "source": {"type": "string", "description": "YAML, instead of `spec`."},
+        "version": {"type": "integer", "description": "Instead of If-Match."},
     }
-}
+)
 
 
 class _Body(BaseModel):
@@ -201,9 +190,7 @@ def apply_dashboard(
     """
     version = body.version if body.version is not None else _version(if_match)
     spec = body.spec if body.spec is not None else service.parse(body.source or "")
-    if spec.name != slug:
-        problem = FieldError("name", f"should be {slug!r}, as in the address")
-        raise InvalidDashboard(f"The dashboard is called {spec.name!r}.", errors=[problem])
+    check_name(spec.name, slug, InvalidDashboard)
     if body.spec is not None and version is None:
         problem = FieldError("version", "is required (or If-Match): the version that was edited")
         raise InvalidDashboard("The version that was edited is missing.", errors=[problem])
@@ -224,9 +211,7 @@ def apply_dashboard(
             note(
                 request, conn, caller, action, target="dashboard", target_id=slug, before=before, after=after
             )
-    if outcome == "created":
-        response.status_code = 201
-        response.headers["Location"] = f"/v1/dashboards/{slug}"
+    tell_outcome(response, outcome, f"/v1/dashboards/{slug}")
     response.headers["ETag"] = f'"{version}"'
     warnings = service.check_queries(spec, _checker(services, caller))
     return AppliedAnswer(name=slug, version=version, outcome=outcome, warnings=_warnings(warnings))
@@ -279,7 +264,7 @@ def save_layout(
     "/{slug}/export",
     summary="Export a dashboard",
     response_class=Response,
-    responses={200: {"content": {"text/yaml": {"schema": {"type": "string"}}}, "description": "The YAML"}},
+    responses=YAML_ANSWER,
 )
 def export_dashboard(request: Request, services: Services, caller: MayRead, slug: Slug) -> Response:
     """The YAML as applied, comments included, with the widgets where they are now."""

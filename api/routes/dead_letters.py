@@ -14,7 +14,7 @@ from api.auditing import actor_of, note
 from api.deps import Services, catalog, require
 from api.errors import problem_responses
 from api.idempotency import IdempotentRoute
-from api.pagination import CursorParameter, Page, decode, page
+from api.pagination import CursorParameter, Page, decode_newest, newest_page
 from api.viewing import documented, rule_book
 from sluiceway.audit.actions import Action
 from sluiceway.audit.contracts import Entry
@@ -126,7 +126,7 @@ def list_dead_letters(
     cursor: CursorParameter = None,
 ) -> Page[DeadLetterOut]:
     """Newest first, each with the beginning of its payload."""
-    after = decode(cursor, datetime.fromisoformat, UUID)
+    after = decode_newest(cursor)
     with catalog(services, caller) as conn:
         found = service.list_dead_letters(
             conn,
@@ -146,9 +146,7 @@ def list_dead_letters(
     if event_id is not None:
         # To be told whether there is a certain event is to be told of the event.
         found = [letter for letter in found if letter.pipeline not in touched]
-    return page(
-        found, limit, lambda d: _out(d, d.pipeline in touched), lambda d: (d.created_at.isoformat(), d.id)
-    )
+    return newest_page(found, limit, lambda d: _out(d, d.pipeline in touched))
 
 
 @router.get("/counts", summary="Count dead letters")

@@ -16,7 +16,7 @@ from api.auditing import note, note_read
 from api.deps import Services, catalog, person, require
 from api.errors import problem_responses
 from api.idempotency import IdempotentRoute
-from api.pagination import CursorParameter, Limit, Page, decode, page
+from api.pagination import CursorParameter, Limit, Page, decode_newest, newest_page
 from api.routes.members import Attributes, RoleSlug
 from api.security import check_same_origin, identify
 from api.sign_in import set_cookies
@@ -28,6 +28,8 @@ from sluiceway.identity.permissions import MemberRole, Permission
 from sluiceway.identity.teams import get_team, list_teams
 
 router = APIRouter(prefix="/v1/invitations", tags=["members"], route_class=IdempotentRoute)
+
+MayManage = Annotated[Caller, Depends(require(Permission.MEMBER_MANAGE))]
 
 
 class NewInvitation(BaseModel):
@@ -98,13 +100,13 @@ class Joined(BaseModel):
 def list_invitations(
     request: Request,
     services: Services,
-    caller: Annotated[Caller, Depends(require(Permission.MEMBER_MANAGE))],
+    caller: MayManage,
     limit: Limit = 50,
     cursor: CursorParameter = None,
     state: Annotated[Literal["open"] | None, Query(description="Only those that wait for an answer.")] = None,
 ) -> Page[Invitation]:
     """Newest first, with what came of them; kept for 90 days after their end."""
-    after = decode(cursor, datetime.fromisoformat, UUID)
+    after = decode_newest(cursor)
     now = services.clock.now()
     with catalog(services, caller) as conn:
         found = invitations.list_invitations(
@@ -112,18 +114,12 @@ def list_invitations(
         )
         slugs = _slugs(conn, caller)
         note_read(request, conn, caller, Action.INVITATION_LISTED, target="invitation")
-    return page(
-        found, limit, lambda i: _invitation(i, slugs, now), lambda i: (i.created_at.isoformat(), i.id)
-    )
+    return newest_page(found, limit, lambda i: _invitation(i, slugs, now))
 
 
 @router.post("", status_code=201, summary="Invite somebody")
 def create_invitation(
-    request: Request,
-    services: Services,
-    caller: Annotated[Caller, Depends(require(Permission.MEMBER_MANAGE))],
-    body: NewInvitation,
-    response: Response,
+    request: Request, services: Services, caller: MayManage, body: NewInvitation, response: Response
 ) -> SentInvitation:
     """Mail a link that makes the person a member. It gives nothing that the caller does not hold."""
     with catalog(services, caller) as conn:
@@ -169,10 +165,7 @@ def accept_invitation(request: Request, services: Services, body: Acceptance, re
 
 @router.get("/{invitation_id}", summary="One invitation")
 def get_invitation(
-    request: Request,
-    services: Services,
-    caller: Annotated[Caller, Depends(require(Permission.MEMBER_MANAGE))],
-    invitation_id: UUID,
+    request: Request, services: Services, caller: MayManage, invitation_id: UUID
 ) -> Invitation:
     """Who was asked, and what came of it."""
     with catalog(services, caller) as conn:
@@ -185,11 +178,7 @@ def get_invitation(
 
 @router.post("/{invitation_id}/sending", status_code=201, summary="Send an invitation again")
 def send_invitation(
-    request: Request,
-    services: Services,
-    caller: Annotated[Caller, Depends(require(Permission.MEMBER_MANAGE))],
-    invitation_id: UUID,
-    response: Response,
+    request: Request, services: Services, caller: MayManage, invitation_id: UUID, response: Response
 ) -> SentInvitation:
     """A new link with a new end; the one before is worth nothing from now on."""
     with catalog(services, caller) as conn:
@@ -208,10 +197,7 @@ def send_invitation(
 
 @router.delete("/{invitation_id}", summary="Take an invitation back", responses=problem_responses((409,)))
 def revoke_invitation(
-    request: Request,
-    services: Services,
-    caller: Annotated[Caller, Depends(require(Permission.MEMBER_MANAGE))],
-    invitation_id: UUID,
+    request: Request, services: Services, caller: MayManage, invitation_id: UUID
 ) -> Invitation:
     """Its link is worth nothing from now on."""
     now = services.clock.now()

@@ -13,7 +13,7 @@ from api.confirming import check_confirmed
 from api.deps import Services, catalog, require
 from api.errors import problem_responses
 from api.idempotency import IdempotentRoute
-from api.pagination import CursorParameter, Limit, Page, decode, page
+from api.pagination import CursorParameter, Limit, Page, decode_newest, newest_page
 from sluiceway.audit.actions import Action
 from sluiceway.catalog.limits import LEAST_RATE, MAX_BURST, MAX_RATE, key_limits
 from sluiceway.catalog.service import Catalog
@@ -24,10 +24,13 @@ from sluiceway.identity.contracts import Caller, KeyInfo
 from sluiceway.identity.errors import InvalidKeyRequest
 from sluiceway.identity.giving import check_gives_roles
 from sluiceway.identity.permissions import Permission, Scope, permissions_of_scopes
+from sluiceway.kit.checks import end_problems
 from sluiceway.kit.errors import FieldError
 
 router = APIRouter(prefix="/v1/keys", tags=["keys"], route_class=IdempotentRoute)
 
+MayRead = Annotated[Caller, Depends(require(Permission.KEY_READ))]
+MayManage = Annotated[Caller, Depends(require(Permission.KEY_MANAGE))]
 KeyId = Annotated[str, Path(pattern="^[a-z0-9]{12}$")]
 
 
@@ -112,37 +115,25 @@ class CreatedKey(BaseModel):
 
 @router.get("", summary="List keys")
 def list_keys(
-    request: Request,
-    services: Services,
-    caller: Annotated[Caller, Depends(require(Permission.KEY_READ))],
-    limit: Limit = 50,
-    cursor: CursorParameter = None,
+    request: Request, services: Services, caller: MayRead, limit: Limit = 50, cursor: CursorParameter = None
 ) -> Page[Key]:
     """Newest first, revoked ones included; without secrets."""
-    after = decode(cursor, datetime.fromisoformat, str)
+    after = decode_newest(cursor, str)
     with catalog(services, caller) as conn:
         found = keys.list_keys(conn, caller.workspace_id, limit=limit + 1, after=after)
         note_read(request, conn, caller, Action.KEY_LISTED, target="key")
-        names = {p.id: p.slug for p in Catalog().list(conn, caller.workspace_id)}
+        names = pipeline_names(conn, caller)
     now = services.clock.now()
-    return page(
-        found, limit, lambda k: describe_key(k, names, now), lambda k: (k.created_at.isoformat(), k.id)
-    )
+    return newest_page(found, limit, lambda k: describe_key(k, names, now))
 
 
 @router.post("", status_code=201, summary="Make a key")
 def create_key(
-    request: Request,
-    services: Services,
-    caller: Annotated[Caller, Depends(require(Permission.KEY_MANAGE))],
-    body: NewKey,
-    response: Response,
+    request: Request, services: Services, caller: MayManage, body: NewKey, response: Response
 ) -> CreatedKey:
     """Make a key. Its text is in this answer and nowhere else."""
     now = services.clock.now()
-    if body.expires_at is not None and body.expires_at <= now:
-        problem = FieldError("expires_at", "should lie in the future")
-        raise InvalidKeyRequest("The key would have expired already.", errors=[problem])
+    check_end(body.expires_at, now)
     limits = key_limits(body.rate, body.burst)
     caller.check_gives(permissions_of_scopes(body.scopes))
     with catalog(services, caller) as conn:
@@ -171,22 +162,16 @@ def create_key(
             after={"name": info.name, "scopes": info.scopes, "pipelines": body.pipelines,
                    "expires_at": info.expires_at, "rate": info.rate_per_s, "burst": info.burst},
         )  # fmt: skip
-    response.headers["Cache-Control"] = "no-store"
-    return CreatedKey(key=text, info=describe_key(info, {v: k for k, v in ids.items()}, now))
+    return shown_once(response, text, describe_key(info, {v: k for k, v in ids.items()}, now))
 
 
 @router.get("/{key_id}", summary="One key")
-def get_key(
-    request: Request,
-    services: Services,
-    caller: Annotated[Caller, Depends(require(Permission.KEY_READ))],
-    key_id: KeyId,
-) -> Key:
+def get_key(request: Request, services: Services, caller: MayRead, key_id: KeyId) -> Key:
     """A key without its secret."""
     with catalog(services, caller) as conn:
         found = keys.get_key(conn, caller.workspace_id, key_id)
         note_read(request, conn, caller, Action.KEY_LISTED, target="key", target_id=key_id)
-        names = {p.id: p.slug for p in Catalog().list(conn, caller.workspace_id)}
+        names = pipeline_names(conn, caller)
     return describe_key(found, names, services.clock.now())
 
 
@@ -194,12 +179,7 @@ def get_key(
     "/{key_id}/rotation", status_code=201, summary="Rotate a key", responses=problem_responses((409,))
 )
 def rotate_key(
-    request: Request,
-    services: Services,
-    caller: Annotated[Caller, Depends(require(Permission.KEY_MANAGE))],
-    key_id: KeyId,
-    body: Rotation,
-    response: Response,
+    request: Request, services: Services, caller: MayManage, key_id: KeyId, body: Rotation, response: Response
 ) -> CreatedKey:
     """A new secret; the one until now works for `overlap_s` more. The text is in this answer alone.
 
@@ -221,18 +201,12 @@ def rotate_key(
             request, conn, caller, Action.KEY_ROTATED, target="key", target_id=key_id,
             detail={"name": info.name, "previous_until": info.previous_expires_at, "lost": body.lost},
         )  # fmt: skip
-        names = {p.id: p.slug for p in Catalog().list(conn, caller.workspace_id)}
-    response.headers["Cache-Control"] = "no-store"
-    return CreatedKey(key=text, info=describe_key(info, names, now))
+        names = pipeline_names(conn, caller)
+    return shown_once(response, text, describe_key(info, names, now))
 
 
 @router.delete("/{key_id}/rotation", summary="End a rotation's overlap")
-def end_rotation(
-    request: Request,
-    services: Services,
-    caller: Annotated[Caller, Depends(require(Permission.KEY_MANAGE))],
-    key_id: KeyId,
-) -> Key:
+def end_rotation(request: Request, services: Services, caller: MayManage, key_id: KeyId) -> Key:
     """Refuse the secret before the last rotation from now on. Doing it again changes nothing."""
     with catalog(services, caller) as conn:
         found = key_rotation.end_overlap(conn, caller.workspace_id, key_id)
@@ -240,17 +214,12 @@ def end_rotation(
             request, conn, caller, Action.KEY_OVERLAP_ENDED, target="key", target_id=key_id,
             detail={"name": found.name},
         )  # fmt: skip
-        names = {p.id: p.slug for p in Catalog().list(conn, caller.workspace_id)}
+        names = pipeline_names(conn, caller)
     return describe_key(found, names, services.clock.now())
 
 
 @router.delete("/{key_id}", summary="Revoke a key")
-def revoke_key(
-    request: Request,
-    services: Services,
-    caller: Annotated[Caller, Depends(require(Permission.KEY_MANAGE))],
-    key_id: KeyId,
-) -> Key:
+def revoke_key(request: Request, services: Services, caller: MayManage, key_id: KeyId) -> Key:
     """Refused from now on, everywhere within seconds, and so are the links that were made with it.
 
     Revoking again changes nothing.
@@ -265,7 +234,7 @@ def revoke_key(
                 request, conn, caller, Action.KEY_REVOKED, target="key", target_id=key_id,
                 before={"state": "active"}, after={"state": "revoked"}, detail={"name": found.name},
             )  # fmt: skip
-        names = {p.id: p.slug for p in Catalog().list(conn, caller.workspace_id)}
+        names = pipeline_names(conn, caller)
     return describe_key(found, names, now)
 
 
@@ -285,6 +254,23 @@ def _check_gives(conn: sa.Connection, caller: Caller, key_id: str) -> None:
     else:
         account = accounts.get_account(conn, caller.workspace_id, found.account_id)
         check_gives_roles(conn, caller.workspace_id, caller, account.roles)
+
+
+def check_end(expires_at: datetime | None, now: datetime) -> None:
+    """Raises `InvalidKeyRequest` for a key that would have expired already."""
+    if problems := end_problems(expires_at, now):
+        raise InvalidKeyRequest("The key would have expired already.", errors=problems)
+
+
+def pipeline_names(conn: sa.Connection, caller: Caller) -> dict[int, str]:
+    """Slugs of the workspace's pipelines by id."""
+    return {p.id: p.slug for p in Catalog().list(conn, caller.workspace_id)}
+
+
+def shown_once(response: Response, text: str, info: Key) -> CreatedKey:
+    """A key with its text, in an answer that nobody on the way keeps."""
+    response.headers["Cache-Control"] = "no-store"
+    return CreatedKey(key=text, info=info)
 
 
 def describe_key(info: KeyInfo, names: dict[int, str], now: datetime) -> Key:

@@ -14,9 +14,7 @@ from api.deps import Services, catalog, person_id, require
 from api.errors import problem_responses
 from api.idempotency import IdempotentRoute
 from api.pagination import CursorParameter, Limit, Page, decode, page
-from api.security import forget_people
 from sluiceway.audit.actions import Action
-from sluiceway.audit.service import changes
 from sluiceway.dashboards.service import hand_over_dashboards
 from sluiceway.identity import members
 from sluiceway.identity.contracts import Caller
@@ -27,6 +25,8 @@ from sluiceway.identity.teams import get_team
 
 router = APIRouter(prefix="/v1/members", tags=["members"], route_class=IdempotentRoute)
 
+MayRead = Annotated[Caller, Depends(require(Permission.MEMBER_READ))]
+MayManage = Annotated[Caller, Depends(require(Permission.MEMBER_MANAGE))]
 Attributes = Annotated[
     dict[str, list[str]],
     Field(max_length=MOST_ATTRIBUTES, description="For row rules: lists of texts by name."),
@@ -100,7 +100,7 @@ Successor = Annotated[
 def list_members(
     request: Request,
     services: Services,
-    caller: Annotated[Caller, Depends(require(Permission.MEMBER_READ))],
+    caller: MayRead,
     limit: Limit = 50,
     cursor: CursorParameter = None,
     search: Annotated[str | None, Query(max_length=200, description="Part of a name or an address.")] = None,
@@ -114,12 +114,7 @@ def list_members(
 
 
 @router.get("/{user_id}", summary="One member")
-def get_member(
-    request: Request,
-    services: Services,
-    caller: Annotated[Caller, Depends(require(Permission.MEMBER_READ))],
-    user_id: UUID,
-) -> Member:
+def get_member(request: Request, services: Services, caller: MayRead, user_id: UUID) -> Member:
     """What they are here."""
     with catalog(services, caller) as conn:
         note_read(request, conn, caller, Action.MEMBER_LISTED, target="member", target_id=user_id)
@@ -128,11 +123,7 @@ def get_member(
 
 @router.patch("/{user_id}", summary="Change a member", responses=problem_responses((409,)))
 def change_member(
-    request: Request,
-    services: Services,
-    caller: Annotated[Caller, Depends(require(Permission.MEMBER_MANAGE))],
-    user_id: UUID,
-    body: MemberChange,
+    request: Request, services: Services, caller: MayManage, user_id: UUID, body: MemberChange
 ) -> Member:
     """Role, attributes, teams, or locking out.
 
@@ -144,12 +135,10 @@ def change_member(
         before, after, _ = members.change_member(
             conn, caller.workspace_id, user_id, wanted, giver=caller, now=services.clock.now()
         )
-        was, now = changes(told(before), told(after))
         note(
-            request, conn, caller, _action(was, now),
-            target="member", target_id=user_id, before=was, after=now,
+            request, conn, caller, _action(before, after),
+            target="member", target_id=user_id, before=told(before), after=told(after),
         )  # fmt: skip
-    forget_people(services, caller.workspace_id, user_id)
     return describe_member(after)
 
 
@@ -162,7 +151,7 @@ def change_member(
 def remove_member(
     request: Request,
     services: Services,
-    caller: Annotated[Caller, Depends(require(Permission.MEMBER_MANAGE))],
+    caller: MayManage,
     user_id: UUID,
     hand_over_to: Successor = None,
     keys: KeysThen = "hand_over",
@@ -180,7 +169,6 @@ def remove_member(
             request, conn, caller, Action.MEMBER_REMOVED, target="member", target_id=user_id,
             before=told(left.member), detail=left_detail(left, keys),
         )  # fmt: skip
-    forget_people(services, caller.workspace_id, user_id)
     return describe_left(left)
 
 
@@ -202,7 +190,6 @@ def hand_over_ownership(
             target_id=caller.workspace_id, before={"owner": caller.user_id}, after={"owner": user_id},
             detail={"afterwards": body.afterwards},
         )  # fmt: skip
-    forget_people(services, caller.workspace_id)
     return describe_member(heir)
 
 
@@ -255,11 +242,12 @@ def describe_member(member: members.Member) -> Member:
     )
 
 
-def _action(was: dict[str, object], now: dict[str, object]) -> Action:
+def _action(before: members.Member, after: members.Member) -> Action:
     """The most telling of what changed."""
-    if "disabled" in now:
-        return Action.MEMBER_DISABLED if now["disabled"] else Action.MEMBER_ENABLED
-    return Action.MEMBER_ROLE_CHANGED if "role" in was or "role" in now else Action.MEMBER_CHANGED
+    locked = after.disabled_at is not None
+    if locked != (before.disabled_at is not None):
+        return Action.MEMBER_DISABLED if locked else Action.MEMBER_ENABLED
+    return Action.MEMBER_ROLE_CHANGED if before.role != after.role else Action.MEMBER_CHANGED
 
 
 def _team_ids(conn: sa.Connection, workspace_id: int, slugs: list[str] | None) -> list[UUID] | None:

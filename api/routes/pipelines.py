@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from api.auditing import note
-from api.bodies import YAML_BODY, yaml_source
+from api.bodies import YAML_ANSWER, YAML_BODY, check_name, tell_outcome, yaml_source
 from api.deps import Services, catalog, require
 from api.errors import problem_responses
 from api.idempotency import IdempotentRoute
@@ -22,7 +22,6 @@ from sluiceway.catalog.service import Catalog, State, parse
 from sluiceway.identity.contracts import Caller
 from sluiceway.identity.permissions import Permission
 from sluiceway.ingestion.limits import held_back
-from sluiceway.kit.errors import FieldError
 from sluiceway.loading import catching_up
 from sluiceway.loading.overview import PipelineStatus, freshness, statuses
 
@@ -168,9 +167,7 @@ def apply_pipeline(
     and is active again catches up with what came meanwhile.
     """
     spec = parse(source)
-    if spec.name != pipeline:
-        problem = FieldError("name", f"should be {pipeline!r}, as in the address")
-        raise InvalidPipeline(f"The file is about the pipeline {spec.name!r}.", errors=[problem])
+    check_name(spec.name, pipeline, InvalidPipeline)
 
     def then(conn: sa.Connection, done: Applied) -> None:
         if done.outcome != "unchanged":
@@ -184,9 +181,7 @@ def apply_pipeline(
         services.database, caller.workspace_id, source, caller.user_id,
         now=services.clock.now(), flush_s=services.settings.bronze_flush_s, then=then,
     )  # fmt: skip
-    if applied.outcome == "created":
-        response.status_code = 201
-        response.headers["Location"] = f"/v1/pipelines/{applied.name}"
+    tell_outcome(response, applied.outcome, f"/v1/pipelines/{applied.name}")
     return AppliedPipeline(name=applied.name, version=applied.version, outcome=applied.outcome)
 
 
@@ -214,7 +209,7 @@ def list_versions(
     "/{pipeline}/export",
     summary="Export a pipeline",
     response_class=Response,
-    responses={200: {"content": {"text/yaml": {"schema": {"type": "string"}}}, "description": "The YAML"}},
+    responses=YAML_ANSWER,
 )
 def export_pipeline(
     request: Request, services: Services, caller: MayRead, pipeline: Slug, version: Version = None

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import AwareDatetime, BaseModel, Field
 
 from api.auditing import note
-from api.bodies import YAML_BODY, yaml_source
+from api.bodies import YAML_ANSWER, YAML_BODY, check_name, tell_outcome, yaml_source
 from api.deps import Services, catalog, require
 from api.errors import problem_responses
 from api.pagination import CursorParameter, Limit, Page, decode, page
@@ -17,7 +17,6 @@ from sluiceway.audit.actions import Action as Audited
 from sluiceway.catalog.service import Catalog
 from sluiceway.identity.contracts import Caller
 from sluiceway.identity.permissions import Permission
-from sluiceway.kit.errors import FieldError
 from sluiceway.quality import service
 from sluiceway.quality.contracts import QualityResult, Suite, SuiteSpec
 from sluiceway.quality.errors import InvalidSuite
@@ -107,7 +106,7 @@ def get_suite(services: Services, caller: MayRead, suite: Name, version: Version
     "/suites/{suite}/export",
     summary="Export a suite",
     response_class=Response,
-    responses={200: {"content": {"text/yaml": {"schema": {"type": "string"}}}, "description": "The YAML"}},
+    responses=YAML_ANSWER,
 )
 def export_suite(
     request: Request, services: Services, caller: MayRead, suite: Name, version: Version = None
@@ -138,9 +137,7 @@ def apply_suite(
     Running gates use it from their next batch on.
     """
     spec = service.parse_suite(source, services.check_suite)
-    if spec.name != suite:
-        problem = FieldError("name", f"should be {suite!r}, as in the address")
-        raise InvalidSuite(f"The file is about the suite {spec.name!r}.", errors=[problem])
+    check_name(spec.name, suite, InvalidSuite)
     with catalog(services, caller) as conn:
         applied = service.apply_suite(conn, caller.workspace_id, source)
         if applied.outcome != "unchanged":
@@ -149,9 +146,7 @@ def apply_suite(
                 request, conn, caller, Audited.SUITE_APPLIED, target="suite", target_id=suite,
                 before=before, after=after,
             )  # fmt: skip
-    if applied.outcome == "created":
-        response.status_code = 201
-        response.headers["Location"] = f"/v1/quality/suites/{applied.name}"
+    tell_outcome(response, applied.outcome, f"/v1/quality/suites/{applied.name}")
     return AppliedSuite(name=applied.name, version=applied.version, outcome=applied.outcome)
 
 

@@ -11,7 +11,7 @@ from api.auditing import note
 from api.deps import Services, catalog, require
 from api.errors import problem_responses
 from api.idempotency import IdempotentRoute
-from api.pagination import CursorParameter, Limit, Page, decode, page
+from api.pagination import CursorParameter, Limit, Page, decode_newest, newest_page
 from sluiceway.audit.actions import Action
 from sluiceway.catalog.service import Catalog
 from sluiceway.identity.contracts import Caller
@@ -98,10 +98,10 @@ def list_replays(
     cursor: CursorParameter = None,
 ) -> Page[ReplayOut]:
     """Newest first."""
-    after = decode(cursor, datetime.fromisoformat, UUID)
+    after = decode_newest(cursor)
     with catalog(services, caller) as conn:
         found = jobs.list_replays(conn, caller.workspace_id, pipeline=pipeline, after=after, limit=limit + 1)
-    return page(found, limit, _out, lambda r: (r.created_at.isoformat(), r.id))
+    return newest_page(found, limit, _out)
 
 
 @router.get("/{replay_id}", summary="One replay")

@@ -11,15 +11,15 @@ from api.deps import Services, catalog, require
 from api.errors import problem_responses
 from api.idempotency import IdempotentRoute
 from api.pagination import Page
-from api.security import forget_people
 from sluiceway.audit.actions import Action
-from sluiceway.audit.service import changes
 from sluiceway.identity import roles
 from sluiceway.identity.contracts import Caller
 from sluiceway.identity.permissions import GRANTABLE, Permission
 
 router = APIRouter(prefix="/v1/roles", tags=["members"], route_class=IdempotentRoute)
 
+MayRead = Annotated[Caller, Depends(require(Permission.MEMBER_READ))]
+MayManage = Annotated[Caller, Depends(require(Permission.ROLE_MANAGE))]
 Slug = Annotated[str, Path(min_length=1, max_length=63, pattern="^[a-z][a-z0-9-]*$")]
 Permissions = Annotated[
     list[Permission],
@@ -72,9 +72,7 @@ class RoleChange(BaseModel):
 
 
 @router.get("", summary="List roles")
-def list_roles(
-    request: Request, services: Services, caller: Annotated[Caller, Depends(require(Permission.MEMBER_READ))]
-) -> Page[Role]:
+def list_roles(request: Request, services: Services, caller: MayRead) -> Page[Role]:
     """The five of every workspace, from the most to the least, then its own. One page holds them all."""
     with catalog(services, caller) as conn:
         note_read(request, conn, caller, Action.ROLE_LISTED, target="role")
@@ -82,12 +80,7 @@ def list_roles(
 
 
 @router.post("", status_code=201, summary="Make a role")
-def create_role(
-    request: Request,
-    services: Services,
-    caller: Annotated[Caller, Depends(require(Permission.ROLE_MANAGE))],
-    body: NewRole,
-) -> Role:
+def create_role(request: Request, services: Services, caller: MayManage, body: NewRole) -> Role:
     """A role of the workspace's own, with rights that the caller holds."""
     with catalog(services, caller) as conn:
         made = roles.create_role(
@@ -99,12 +92,7 @@ def create_role(
 
 
 @router.get("/{slug}", summary="One role")
-def get_role(
-    request: Request,
-    services: Services,
-    caller: Annotated[Caller, Depends(require(Permission.MEMBER_READ))],
-    slug: Slug,
-) -> Role:
+def get_role(request: Request, services: Services, caller: MayRead, slug: Slug) -> Role:
     """What somebody with it may do."""
     with catalog(services, caller) as conn:
         note_read(request, conn, caller, Action.ROLE_LISTED, target="role", target_id=slug)
@@ -113,11 +101,7 @@ def get_role(
 
 @router.patch("/{slug}", summary="Change a role", responses=problem_responses((409,)))
 def change_role(
-    request: Request,
-    services: Services,
-    caller: Annotated[Caller, Depends(require(Permission.ROLE_MANAGE))],
-    slug: Slug,
-    body: RoleChange,
+    request: Request, services: Services, caller: MayManage, slug: Slug, body: RoleChange
 ) -> Role:
     """It holds at once for whoever has the role. A role with rights that the caller lacks stays as it is."""
     with catalog(services, caller) as conn:
@@ -125,19 +109,15 @@ def change_role(
             conn, caller.workspace_id, slug, giver=caller, now=services.clock.now(), name=body.name,
             description=body.description, permissions=body.permissions,
         )  # fmt: skip
-        was, now = changes(told(before), told(after))
-        note(request, conn, caller, Action.ROLE_CHANGED, target="role", target_id=slug, before=was, after=now)
-    forget_people(services, caller.workspace_id)
+        note(
+            request, conn, caller, Action.ROLE_CHANGED, target="role", target_id=slug,
+            before=told(before), after=told(after),
+        )  # fmt: skip
     return _role(after)
 
 
 @router.delete("/{slug}", status_code=204, summary="Remove a role", responses=problem_responses((409,)))
-def delete_role(
-    request: Request,
-    services: Services,
-    caller: Annotated[Caller, Depends(require(Permission.ROLE_MANAGE))],
-    slug: Slug,
-) -> Response:
+def delete_role(request: Request, services: Services, caller: MayManage, slug: Slug) -> Response:
     """Only once nobody has it; open invitations to it go with it."""
     with catalog(services, caller) as conn:
         gone = roles.delete_role(conn, caller.workspace_id, slug, giver=caller)

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from api.auditing import actor_of, note, note_read
-from api.bodies import YAML_BODY, yaml_source
+from api.bodies import YAML_ANSWER, YAML_BODY, check_name, tell_outcome, yaml_source
 from api.deps import Services, catalog, require
 from api.errors import problem_responses
 from api.pagination import CursorParameter, Limit, Page, decode, page
@@ -18,10 +18,10 @@ from api.routes.query import query_service
 from api.viewing import documented
 from sluiceway.audit.actions import Action
 from sluiceway.audit.contracts import Entry
-from sluiceway.audit.service import changes, record
+from sluiceway.audit.service import record
 from sluiceway.identity.contracts import Caller
 from sluiceway.identity.permissions import Permission
-from sluiceway.kit.errors import BadRequest, FieldError
+from sluiceway.kit.errors import BadRequest
 from sluiceway.rules import service
 from sluiceway.rules.contracts import Rule, RuleVersion, Saved
 from sluiceway.rules.errors import InvalidRule
@@ -128,23 +128,19 @@ def apply_rule(
 ) -> RuleApplied:
     """Created or replaced. The database holds to it from the answer on, also for open streams."""
     spec = service.parse(source)
-    if spec.name != name:
-        problem = FieldError("name", f"should be {name!r}, as in the address")
-        raise InvalidRule(f"The rule is called {spec.name!r}.", errors=[problem])
+    check_name(spec.name, name, InvalidRule)
 
     def beside(conn: sa.Connection, saved: Saved) -> None:
-        was = {} if saved.before is None else saved.before.document()
-        before, after = changes(was, saved.rule.spec.document())
+        before = {} if saved.before is None else saved.before.document()
         action = Action.RULE_CREATED if saved.before is None else Action.RULE_CHANGED
+        after = saved.rule.spec.document()
         record(conn, Entry(action, actor_of(request, caller), "rule", name, before, after))
 
     saved = service.save_rule(
         services.database, caller.workspace_id, spec, source=source, by=caller.user_id,
         expected_version=_version(if_match), beside=beside,
     )  # fmt: skip
-    if saved.outcome == "created":
-        response.status_code = 201
-        response.headers["Location"] = f"/v1/rules/{name}"
+    tell_outcome(response, saved.outcome, f"/v1/rules/{name}")
     response.headers["ETag"] = f'"{saved.rule.version}"'
     return RuleApplied(name=name, version=saved.rule.version, outcome=saved.outcome)
 
@@ -183,7 +179,7 @@ def list_rule_versions(
     "/rules/{name}/export",
     summary="Export a rule",
     response_class=Response,
-    responses={200: {"content": {"text/yaml": {"schema": {"type": "string"}}}, "description": "The YAML"}},
+    responses=YAML_ANSWER,
 )
 def export_rule(request: Request, services: Services, caller: MayRead, name: Name) -> Response:
     """The YAML as applied, comments included."""

@@ -10,7 +10,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from api.auditing import note, note_read
 from api.deps import Services, catalog, require
 from api.idempotency import IdempotentRoute
-from api.pagination import CursorParameter, Limit, Page, decode, page
+from api.pagination import CursorParameter, Limit, Page, decode_newest, newest_page
 from sluiceway.audit.actions import Action
 from sluiceway.catalog.errors import PipelineArchived
 from sluiceway.catalog.service import Catalog
@@ -76,13 +76,13 @@ def list_secrets(
     cursor: CursorParameter = None,
 ) -> Page[Secret]:
     """Newest first, expired ones included; without their values, which nobody is ever told again."""
-    after = decode(cursor, datetime.fromisoformat, UUID)
+    after = decode_newest(cursor)
     with catalog(services, caller) as conn:
         found = Catalog().get(conn, caller.workspace_id, pipeline)
         rows = secrets.list_secrets(conn, found, limit=limit + 1, after=after)
         note_read(request, conn, caller, Action.SECRET_LISTED, target="pipeline", target_id=found.slug)
     now = services.clock.now()
-    return page(rows, limit, lambda s: _secret(s, now), lambda s: (s.created_at.isoformat(), s.id))
+    return newest_page(rows, limit, lambda s: _secret(s, now))
 
 
 @router.post("/{pipeline}/secrets", status_code=201, summary="Add a sender's secret")

@@ -12,17 +12,14 @@ from api.auditing import note, note_read
 from api.deps import Services, catalog, require
 from api.errors import problem_responses
 from api.idempotency import IdempotentRoute
-from api.routes.keys import CreatedKey, Key, describe_key
+from api.routes.keys import CreatedKey, Key, check_end, describe_key, pipeline_names, shown_once
 from sluiceway.audit.actions import Action
-from sluiceway.catalog.service import Catalog
 from sluiceway.identity import keys
 from sluiceway.identity import service_accounts as accounts
 from sluiceway.identity.contracts import Caller
-from sluiceway.identity.errors import InvalidKeyRequest
 from sluiceway.identity.giving import MOST_ATTRIBUTES, check_gives_roles
 from sluiceway.identity.permissions import Permission, Scope
 from sluiceway.identity.service_accounts import ServiceAccount
-from sluiceway.kit.errors import FieldError
 
 router = APIRouter(prefix="/v1/service-accounts", tags=["service accounts"], route_class=IdempotentRoute)
 
@@ -192,7 +189,7 @@ def list_account_keys(
         note_read(request, conn, caller, Action.KEY_LISTED, target="service_account", target_id=account_id)
         accounts.get_account(conn, caller.workspace_id, account_id)
         found = keys.list_keys(conn, caller.workspace_id, account_id=account_id)
-        names = {p.id: p.slug for p in Catalog().list(conn, caller.workspace_id)}
+        names = pipeline_names(conn, caller)
     now = services.clock.now()
     return AccountKeys(items=[describe_key(key, names, now) for key in found])
 
@@ -208,9 +205,7 @@ def create_account_key(
 ) -> CreatedKey:
     """Its text is in this answer and nowhere else. Only who may give the account's roles may make it."""
     now = services.clock.now()
-    if body.expires_at is not None and body.expires_at <= now:
-        problem = FieldError("expires_at", "should lie in the future")
-        raise InvalidKeyRequest("The key would have expired already.", errors=[problem])
+    check_end(body.expires_at, now)
     with catalog(services, caller) as conn:
         account = accounts.get_account(conn, caller.workspace_id, account_id)
         check_gives_roles(conn, caller.workspace_id, caller, account.roles)
@@ -231,8 +226,7 @@ def create_account_key(
                 "service_account": str(account_id),
             },
         )  # fmt: skip
-    response.headers["Cache-Control"] = "no-store"
-    return CreatedKey(key=text, info=describe_key(info, {}, now))
+    return shown_once(response, text, describe_key(info, {}, now))
 
 
 def _told(account: ServiceAccount) -> Mapping[str, Any]:

@@ -1,6 +1,5 @@
 """Other members' sessions, and their lost second factors: seen and ended by those who may."""
 
-from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -11,9 +10,9 @@ from api.auditing import note, note_read
 from api.confirming import confirmed
 from api.deps import Services, catalog, require
 from api.errors import problem_responses
-from api.pagination import CursorParameter, Limit, Page, decode, page
+from api.pagination import CursorParameter, Limit, Page, decode_newest, newest_page
 from api.routes.own_sign_in import Session, describe_session
-from api.security import forget_sessions, session_token
+from api.security import session_token
 from sluiceway.audit.actions import Action
 from sluiceway.identity import devices, factors, members, passkeys, service, sessions
 from sluiceway.identity.contracts import Caller
@@ -37,7 +36,7 @@ def list_sessions(
     cursor: CursorParameter = None,
 ) -> Page[Session]:
     """Everybody's sessions in the workspace, the one last begun first."""
-    after = decode(cursor, datetime.fromisoformat, UUID)
+    after = decode_newest(cursor)
     with catalog(services, caller) as conn:
         found = sessions.workspace_sessions(
             conn,
@@ -49,7 +48,7 @@ def list_sessions(
             token=session_token(request, services.settings),
         )
         note_read(request, conn, caller, Action.SESSION_LISTED, target="session")
-    return page(found, limit, describe_session, lambda s: (s.created_at.isoformat(), s.id))
+    return newest_page(found, limit, describe_session)
 
 
 @router.delete(
@@ -74,7 +73,6 @@ def end_session(request: Request, services: Services, caller: MayManage, session
             target_id=session_id,
             detail={"user_id": ended[0]},
         )
-    forget_sessions(services, [ended[1]])
 
 
 @router.delete(
@@ -103,9 +101,8 @@ def remove_second_factor(
         factors.remove_totp(conn, user_id)
         passkeys.remove(conn, user_id)
         devices.forget_all(conn, user_id)
-        ended = sessions.end_own(conn, user_id)
+        sessions.end_own(conn, user_id)
         note(request, conn, caller, Action.SECOND_FACTOR_REMOVED, target="user", target_id=user_id)
-    forget_sessions(services, ended)
 
 
 def _check_only_here(conn: sa.Connection, user_id: UUID) -> None:

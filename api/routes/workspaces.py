@@ -15,9 +15,7 @@ from api.errors import problem_responses
 from api.idempotency import IdempotentRoute
 from api.pagination import Page
 from api.routes.session import WorkspaceRef
-from api.security import forget_people
 from sluiceway.audit.actions import Action
-from sluiceway.audit.service import changes
 from sluiceway.identity import members, service, workspaces
 from sluiceway.identity.contracts import Caller
 from sluiceway.identity.permissions import Permission
@@ -25,6 +23,8 @@ from sluiceway.kit.errors import NotFound
 
 router = APIRouter(prefix="/v1", tags=["workspaces"], route_class=IdempotentRoute)
 
+MayRead = Annotated[Caller, Depends(require(Permission.WORKSPACE_READ))]
+MayManageAll = Annotated[Caller, Depends(require(Permission.ORGANIZATION_MANAGE))]
 WorkspaceId = Annotated[int, Path(ge=1, le=2**31 - 1)]
 Name = Annotated[str, Field(min_length=1, max_length=workspaces.NAME_LENGTH)]
 Slug = Annotated[str, Field(min_length=1, max_length=63, pattern="^[a-z][a-z0-9-]*$")]
@@ -75,9 +75,7 @@ class Organization(BaseModel):
 
 
 @router.get("/workspaces", summary="Workspaces of the caller")
-def list_workspaces(
-    services: Services, caller: Annotated[Caller, Depends(require(Permission.WORKSPACE_READ))]
-) -> Page[WorkspaceRef]:
+def list_workspaces(services: Services, caller: MayRead) -> Page[WorkspaceRef]:
     """Every workspace the person may enter, the one they were in last first; an API key has exactly one.
 
     One page holds them all.
@@ -97,10 +95,7 @@ def list_workspaces(
 
 @router.post("/workspaces", status_code=201, summary="Make a workspace")
 def create_workspace(
-    request: Request,
-    services: Services,
-    caller: Annotated[Caller, Depends(require(Permission.ORGANIZATION_MANAGE))],
-    body: NewWorkspace,
+    request: Request, services: Services, caller: MayManageAll, body: NewWorkspace
 ) -> Workspace:
     """A workspace of the same organization, which the caller owns.
 
@@ -117,11 +112,7 @@ def create_workspace(
 
 
 @router.get("/workspaces/{workspace_id}", summary="The workspace")
-def get_workspace(
-    services: Services,
-    caller: Annotated[Caller, Depends(require(Permission.WORKSPACE_READ))],
-    workspace_id: WorkspaceId,
-) -> Workspace:
+def get_workspace(services: Services, caller: MayRead, workspace_id: WorkspaceId) -> Workspace:
     """The one that the caller is in; another one is not found from here."""
     check_here(caller, workspace_id)
     with catalog(services, caller) as conn:
@@ -145,18 +136,15 @@ def rename_workspace(
     check_here(caller, workspace_id)
     with catalog(services, caller) as conn:
         before, after = workspaces.rename_workspace(conn, workspace_id, name=body.name, slug=body.slug)
-        was, now = changes(_naming(before), _naming(after))
         note(
             request, conn, caller, Action.WORKSPACE_RENAMED, target="workspace", target_id=workspace_id,
-            before=was, after=now,
+            before=_naming(before), after=_naming(after),
         )  # fmt: skip
     return _workspace(after)
 
 
 @router.get("/organization", summary="The organization")
-def get_organization(
-    services: Services, caller: Annotated[Caller, Depends(require(Permission.WORKSPACE_READ))]
-) -> Organization:
+def get_organization(services: Services, caller: MayRead) -> Organization:
     """The one of the caller's workspace; its owners also see all its workspaces and who owns it."""
     with catalog(services, caller) as conn:
         return _organization(conn, caller)
@@ -164,18 +152,14 @@ def get_organization(
 
 @router.patch("/organization", summary="Rename the organization", responses=problem_responses((409,)))
 def rename_organization(
-    request: Request,
-    services: Services,
-    caller: Annotated[Caller, Depends(require(Permission.ORGANIZATION_MANAGE))],
-    body: Naming,
+    request: Request, services: Services, caller: MayManageAll, body: Naming
 ) -> Organization:
     """Name and slug."""
     with catalog(services, caller) as conn:
         before, after = workspaces.rename_organization(conn, name=body.name, slug=body.slug)
-        was, now = changes(_naming(before), _naming(after))
         note(
             request, conn, caller, Action.ORGANIZATION_RENAMED, target="organization", target_id=after.id,
-            before=was, after=now,
+            before=_naming(before), after=_naming(after),
         )  # fmt: skip
         return _organization(conn, caller)
 
@@ -186,10 +170,7 @@ def rename_organization(
     dependencies=[Depends(confirmed)],
 )
 def add_organization_owner(
-    request: Request,
-    services: Services,
-    caller: Annotated[Caller, Depends(require(Permission.ORGANIZATION_MANAGE))],
-    user_id: UUID,
+    request: Request, services: Services, caller: MayManageAll, user_id: UUID
 ) -> Organization:
     """A member of the caller's workspace. Doing it again changes nothing."""
     with catalog(services, caller) as conn:
@@ -201,7 +182,6 @@ def add_organization_owner(
             detail={"owner": found.user.id},
         )  # fmt: skip
         answer = _organization(conn, caller)
-    forget_people(services, caller.workspace_id, user_id)
     return answer
 
 
@@ -213,10 +193,7 @@ def add_organization_owner(
     responses=problem_responses((409,)),
 )
 def remove_organization_owner(
-    request: Request,
-    services: Services,
-    caller: Annotated[Caller, Depends(require(Permission.ORGANIZATION_MANAGE))],
-    user_id: UUID,
+    request: Request, services: Services, caller: MayManageAll, user_id: UUID
 ) -> Response:
     """Never from the last one. What they are in the workspaces stays as it is."""
     with catalog(services, caller) as conn:
@@ -226,7 +203,6 @@ def remove_organization_owner(
             request, conn, caller, Action.ORGANIZATION_OWNER_REMOVED, target="organization",
             target_id=of.id, detail={"owner": user_id},
         )  # fmt: skip
-    forget_people(services, caller.workspace_id, user_id)
     return Response(status_code=204)
 
 

@@ -3,6 +3,8 @@
 Light: the rest of the API asks here for an error's form, whether or not anybody provisions.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import orjson
@@ -32,6 +34,21 @@ class ScimError(SluicewayError):
         super().__init__(detail)
         self.scim_status = status
         self.scim_type = scim_type
+
+
+@contextmanager
+def protocol() -> Iterator[None]:
+    """What the SCIM library finds wrong, as our error."""
+    from pydantic import ValidationError
+    from scim2_models import Error, SCIMException
+
+    try:
+        yield
+    except ValidationError as error:
+        first = Error.from_validation_error(error.errors()[0])
+        raise ScimError(first.detail or "", status=first.status or 400, scim_type=first.scim_type) from None
+    except SCIMException as error:
+        raise ScimError(error.detail, status=error.status, scim_type=error.scim_type or None) from None
 
 
 def is_scim(path: str) -> bool:

@@ -6,12 +6,11 @@ from typing import Any, TypeVar
 
 from scim2_models import Context, ListResponse, Resource, ResponseParameters, SearchRequest
 
-from api.scim.mapping import group_of, user_of
+from api.scim.kinds import Found, Kind
+from api.scim.mapping import FORMS
 from api.scim.models import MOST_RESULTS, POLICY, Group, User
-from sluiceway.identity.provisioned_groups import ProvisionedGroup
-from sluiceway.identity.provisioning import ProvisionedUser
 
-Found = TypeVar("Found")
+Item = TypeVar("Item")
 # What providers ask before nearly every change: answered without making every resource.
 _BY_NAME = re.compile(r'\s*(userName|displayName|externalId|id)\s+eq\s+"([^"\\]*)"\s*', re.IGNORECASE)
 _ASKED = (
@@ -26,50 +25,38 @@ _ASKED = (
 )
 
 
-def users(found: Sequence[ProvisionedUser], asked: Any, base_url: str) -> dict[str, Any]:
-    """Raises `ValidationError` or `SCIMException` for what cannot be asked."""
-    request = SearchRequest[User].model_validate(_plain(asked), scim_policy=POLICY)
-    names: dict[str, Callable[[ProvisionedUser], str | None]] = {
-        "username": lambda u: u.user_name,
-        "externalid": lambda u: u.external_id,
-        "id": lambda u: str(u.id),
-    }
-    chosen = _chosen(found, request, names)
-    return _page(chosen, lambda user: user_of(user, base_url), request, ListResponse[User])
+def resources(kind: Kind[Found], found: Sequence[Found], asked: Any, base_url: str) -> dict[str, Any]:
+    """Of one kind. Raises `ValidationError` or `SCIMException` for what cannot be asked."""
+    form = FORMS[kind.path]
+    request: SearchRequest[Any] = _made_of(SearchRequest, form.model).model_validate(
+        _plain(asked), scim_policy=POLICY
+    )
+    chosen = _chosen(found, request, kind.names)
+    return _page(chosen, lambda item: form.of(item, base_url), request, _made_of(ListResponse, form.model))
 
 
-def groups(found: Sequence[ProvisionedGroup], asked: Any, base_url: str) -> dict[str, Any]:
-    """The same for groups."""
-    request = SearchRequest[Group].model_validate(_plain(asked), scim_policy=POLICY)
-    names: dict[str, Callable[[ProvisionedGroup], str | None]] = {
-        "displayname": lambda g: g.name,
-        "externalid": lambda g: g.external_id,
-        "id": lambda g: str(g.id),
-    }
-    chosen = _chosen(found, request, names)
-    return _page(chosen, lambda group: group_of(group, base_url), request, ListResponse[Group])
-
-
-def everything(
-    people: Sequence[ProvisionedUser], teams: Sequence[ProvisionedGroup], asked: Any, base_url: str
-) -> dict[str, Any]:
-    """Users and groups in one list."""
+def everything(found: Mapping[str, Sequence[Any]], asked: Any, base_url: str) -> dict[str, Any]:
+    """All kinds in one list; `found`: by the first part of their addresses."""
     request: SearchRequest[Any] = SearchRequest[User | Group].model_validate(
         _plain(asked), scim_policy=POLICY
     )
-    made: list[Resource[Any]] = [user_of(user, base_url) for user in people]
-    made += [group_of(team, base_url) for team in teams]
+    made = [FORMS[path].of(item, base_url) for path, items in found.items() for item in items]
     return _page(made, lambda resource: resource, request, ListResponse[User | Group])
 
 
 def one(resource: Resource[Any], asked: Mapping[str, Any]) -> dict[str, Any]:
     """A resource with the attributes that were asked for."""
     wanted = {key: asked[key] for key in ("attributes", "excludedAttributes") if key in asked}
-    parameters = ResponseParameters[type(resource)].model_validate(wanted)  # type: ignore[misc]  # made at run time
+    parameters = _made_of(ResponseParameters, type(resource)).model_validate(wanted)
     found: dict[str, Any] = resource.model_dump(
         scim_ctx=Context.RESOURCE_QUERY_RESPONSE, response_parameters=parameters
     )
     return found
+
+
+def _made_of(generic: Any, model: type[Resource[Any]]) -> Any:
+    """The library's class for resources of this model, which is known only now."""
+    return generic[model]
 
 
 def _plain(asked: Any) -> Any:
@@ -93,8 +80,8 @@ def _chosen(
 
 
 def _page(
-    found: Sequence[Found],
-    make: Callable[[Found], Resource[Any]],
+    found: Sequence[Item],
+    make: Callable[[Item], Resource[Any]],
     request: "SearchRequest[Any]",
     response: Any,
 ) -> dict[str, Any]:

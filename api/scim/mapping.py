@@ -1,10 +1,11 @@
 """Between SCIM's resources and the workspace's members and teams."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from scim2_models import InvalidValueException, Meta, Reference
+from scim2_models import InvalidValueException, Meta, Reference, Resource
 
 from api.scim.models import Email, Group, Member, Membership, Name, User
 from sluiceway.identity.provisioned_groups import Group as GroupInput
@@ -12,6 +13,18 @@ from sluiceway.identity.provisioned_groups import ProvisionedGroup
 from sluiceway.identity.provisioning import Person, ProvisionedUser
 
 _KEPT = ("name", "displayName", "emails")
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How a kind of resource looks. `of`: the resource for what is kept of it, with the service's address;
+    `said`: what a resource says that was sent; `completed`: a payload with what providers leave out, and what
+    it replaces (None: nothing)."""
+
+    model: type[Resource[Any]]
+    of: Callable[[Any, str], Resource[Any]]
+    said: Callable[[Any], Any]
+    completed: Callable[[Any, Any], Any]
 
 
 def user_of(found: ProvisionedUser, base_url: str) -> User:
@@ -96,7 +109,7 @@ def input_of(group: Group) -> GroupInput:
     return GroupInput((group.display_name or "").strip(), group.external_id, tuple(dict.fromkeys(members)))
 
 
-def completed(payload: Any, *, active: bool) -> Any:
+def completed(payload: Any, before: ProvisionedUser | None) -> Any:
     """A user as some providers mean it: without `emails` its `userName` is the address.
 
     Without `active` it stays as it is: who was deactivated stays so until the provider says otherwise.
@@ -106,7 +119,14 @@ def completed(payload: Any, *, active: bool) -> Any:
     names = {str(key).lower(): key for key in payload}
     user_name, found = payload.get(names.get("username", "")), dict(payload)
     if payload.get(names.get("active", "")) is None:
-        found[names.get("active", "active")] = active
+        found[names.get("active", "active")] = before is None or before.active
     if not payload.get(names.get("emails", "")) and isinstance(user_name, str) and "@" in user_name:
         found[names.get("emails", "emails")] = [{"value": user_name, "primary": True}]
     return found
+
+
+FORMS: Mapping[str, Form] = {
+    "Users": Form(User, user_of, person_of, completed),
+    "Groups": Form(Group, group_of, input_of, lambda payload, before: payload),
+}
+"""By the first part of their addresses."""

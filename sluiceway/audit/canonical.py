@@ -28,7 +28,6 @@ _SECRET_TEXT = re.compile(r"slw_[a-z0-9]{12}_[A-Za-z0-9_-]{43}")
 # Of a person, wherever they stand; and names, where the thing is a person.
 _PERSONAL = frozenset({"email", "emails", "address", "user_agent", "phone"})
 _OF_PEOPLE = frozenset({"user", "person", "member", "invitation", "session", "service_account"})
-_PARTS = ("before", "after", "detail")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +40,14 @@ class Texts:
 
 
 def texts(entry: Entry) -> Texts:
-    """The entry's texts. Each call salts anew."""
+    """The entry's texts: of a change only what differs. Each call salts anew."""
     actor = entry.actor
     who = _salted({"name": actor.name, "address": actor.address, "user_agent": actor.user_agent[:300]})
+    before, after = entry.before, entry.after
+    if before is not None and after is not None:
+        before, after = changes(before, after)
     parts, personal = {}, {}
-    for name in _PARTS:
-        values = getattr(entry, name)
+    for name, values in (("before", before), ("after", after), ("detail", entry.detail)):
         if values is not None:
             parts[name], private = _split(_clean(values), entry.target)
             if private:

@@ -29,8 +29,9 @@ class Actor:
 class Entry:
     """What is to be recorded. Values are what JSON can hold, times, UUIDs and enumerations.
 
-    `target`: the kind of thing (`key`, `pipeline`, …), `target_id`: its id or name. `before`, `after`: what
-    changed of it; both None where nothing did. Secrets are taken out, whatever the caller gives.
+    `target`: the kind of thing (`key`, `pipeline`, …), `target_id`: its id or name. `before`, `after`: it as
+    it was and as it is, of which what differs is kept; both None where nothing changed. Secrets are taken
+    out, whatever the caller gives.
     """
 
     action: str

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from sluiceway.catalog.models import pipeline_versions, pipelines
+from sluiceway.infra.announcing import announce
 
 _JOINED = sa.select(
     pipelines, pipeline_versions.c.spec, pipeline_versions.c.version.label("spec_version")
@@ -130,13 +131,7 @@ def set_state(connection: sa.Connection, workspace_id: int, slug: str, state: st
 
 def notify_changed(connection: sa.Connection, workspace_id: int, pipeline_id: int) -> None:
     """Tell every process, at commit, that this pipeline is another one now."""
-    connection.execute(
-        sa.text(
-            "SELECT pg_notify('sluiceway_live',"
-            " json_build_object('t', 'catalog', 'w', CAST(:w AS int), 'p', CAST(:p AS int))::text)"
-        ),
-        {"w": workspace_id, "p": pipeline_id},
-    )
+    announce(connection, {"t": "catalog", "w": workspace_id, "p": pipeline_id})
     connection.execute(
         sa.text(
             "INSERT INTO app.outbox (workspace_id, topic, payload) VALUES (:w, 'catalog.changed',"

@@ -14,7 +14,6 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from sluiceway.audit.service import changes
 from sluiceway.catalog import repository
 from sluiceway.catalog.contracts import Applied, Pipeline, PipelineSpec
 from sluiceway.catalog.errors import InvalidPipeline, PipelineNotFound, StoredVersionUnreadable
@@ -110,14 +109,14 @@ class Catalog:
     def what_changed(
         self, connection: sa.Connection, workspace_id: int, applied: Applied
     ) -> tuple[dict[str, Any] | None, dict[str, Any]]:
-        """Before and after, for the audit log: the versions, and what of the spec differs."""
+        """Before and after, for the audit log."""
         found = repository.find(connection, workspace_id, applied.name, applied.version)
         known = repository.find(connection, workspace_id, applied.name, applied.version - 1)
         after = {} if found is None else found["spec"]
         if known is None:
             return None, {"version": applied.version, "spec": after}
-        was, now = changes(known["spec"], after)
-        return {"version": applied.version - 1, "spec": was}, {"version": applied.version, "spec": now}
+        before = {"version": applied.version - 1, "spec": known["spec"]}
+        return before, {"version": applied.version, "spec": after}
 
     def export(
         self, connection: sa.Connection, workspace_id: int, slug: str, version: int | None = None

@@ -21,7 +21,9 @@ from sluiceway.dashboards.errors import DashboardNotFound, InvalidLink, LinkNotF
 from sluiceway.identity import passwords
 from sluiceway.identity.contracts import DataAccess
 from sluiceway.infra.database import set_identity
+from sluiceway.infra.paging import newest_first
 from sluiceway.kit import ids
+from sluiceway.kit.checks import name_problems, refuse
 from sluiceway.kit.errors import FieldError, NotFound
 from sluiceway.queries.contracts import Filter, TimeRange
 
@@ -133,20 +135,10 @@ def list_links(
     after: tuple[datetime, UUID] | None = None,
 ) -> list[DashboardLink]:
     """Newest first, revoked ones included; of one dashboard or of all. `after`: (created_at, id)."""
+    end, values = newest_first("l.created_at", "l.id", after, limit)
     rows = conn.execute(
-        sa.text(
-            f"{_SELECT} AND (CAST(:dashboard AS text) IS NULL OR d.slug = :dashboard)"
-            " AND (CAST(:at AS timestamptz) IS NULL"
-            "  OR (l.created_at, l.id) < (CAST(:at AS timestamptz), CAST(:id AS uuid)))"
-            " ORDER BY l.created_at DESC, l.id DESC LIMIT :limit"
-        ),
-        {
-            "workspace": workspace_id,
-            "dashboard": dashboard,
-            "limit": limit,
-            "at": after[0] if after else None,
-            "id": after[1] if after else None,
-        },
+        sa.text(f"{_SELECT} AND (CAST(:dashboard AS text) IS NULL OR d.slug = :dashboard){end}"),
+        {"workspace": workspace_id, "dashboard": dashboard, **values},
     )
     return [_link(row) for row in rows]
 
@@ -243,16 +235,13 @@ def _hash(token: str) -> bytes:
 
 
 def _check(name: str, password: str | None, filters: Iterable[Filter]) -> None:
-    problems: list[FieldError] = []
-    if not name.strip() or len(name) > NAME_LENGTH:
-        problems.append(FieldError("name", f"should have 1 to {NAME_LENGTH} characters"))
+    problems = name_problems(name, NAME_LENGTH)
     if password is not None and not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
         message = f"should have {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} characters"
         problems.append(FieldError("password", message))
     if len(list(filters)) > MOST_FILTERS:
         problems.append(FieldError("filters", f"should be at most {MOST_FILTERS}"))
-    if problems:
-        raise InvalidLink("; ".join(f"{p.field} {p.message}" for p in problems), errors=problems)
+    refuse(InvalidLink, problems)
 
 
 def _link(row: sa.Row[tuple[object, ...]]) -> DashboardLink:

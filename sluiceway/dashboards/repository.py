@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from sluiceway.dashboards.models import dashboards
+from sluiceway.infra.announcing import announce
 
-_CHANNEL = "sluiceway_live"
 _MAX_PAYLOAD_BYTES = 7_000
 
 Row = sa.RowMapping
@@ -76,18 +76,12 @@ def notify_layout(
     """Tell every browser at commit. A layout too large for a notification is left out: they fetch it."""
     payload: dict[str, Any] = {"t": "layout", "w": workspace_id, "d": slug, "v": version, "c": client_id}
     whole = orjson.dumps({**payload, "layout": layout})
-    _notify(connection, whole if len(whole) <= _MAX_PAYLOAD_BYTES else orjson.dumps(payload))
+    announce(connection, whole if len(whole) <= _MAX_PAYLOAD_BYTES else orjson.dumps(payload))
 
 
 def notify_changed(connection: sa.Connection, workspace_id: int, slug: str, version: int | None) -> None:
-    _notify(connection, orjson.dumps({"t": "dashboard", "w": workspace_id, "d": slug, "v": version}))
+    announce(connection, orjson.dumps({"t": "dashboard", "w": workspace_id, "d": slug, "v": version}))
 
 
 def created_by(by: UUID | None) -> dict[str, Any]:
     return {"created_by": by, "updated_by": by}
-
-
-def _notify(connection: sa.Connection, payload: bytes) -> None:
-    connection.execute(
-        sa.text("SELECT pg_notify(:channel, :payload)"), {"channel": _CHANNEL, "payload": payload.decode()}
-    )

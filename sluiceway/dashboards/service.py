@@ -11,7 +11,6 @@ from uuid import UUID
 import sqlalchemy as sa
 from pydantic import ValidationError
 
-from sluiceway.audit.service import changes
 from sluiceway.dashboards import repository
 from sluiceway.dashboards.contracts import (
     AppliedDashboard,
@@ -63,11 +62,10 @@ def find_for_change(connection: sa.Connection, workspace_id: int, slug: str) -> 
 def what_changed(
     known: Dashboard | None, spec: DashboardSpec, version: int
 ) -> tuple[dict[str, Any] | None, dict[str, Any]]:
-    """Before and after, for the audit log: the versions, and what of the spec differs."""
+    """Before and after, for the audit log."""
     if known is None:
         return None, {"version": version, "spec": plain(spec)}
-    was, now = changes(plain(known.spec), plain(spec))
-    return {"version": known.version, "spec": was}, {"version": version, "spec": now}
+    return {"version": known.version, "spec": plain(known.spec)}, {"version": version, "spec": plain(spec)}
 
 
 def plain(spec: DashboardSpec) -> dict[str, Any]:

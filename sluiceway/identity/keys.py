@@ -17,14 +17,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-import orjson
 import sqlalchemy as sa
 
 from sluiceway.identity.contracts import KeyAccount, KeyCaller, KeyInfo
 from sluiceway.identity.errors import ExpiredKey, InvalidKey, InvalidKeyRequest
 from sluiceway.identity.permissions import Scope
 from sluiceway.identity.role_permissions import permissions_of_roles
+from sluiceway.infra.announcing import announce
 from sluiceway.infra.database import set_identity
+from sluiceway.infra.paging import newest_first
+from sluiceway.kit.checks import name_problems
 from sluiceway.kit.errors import FieldError, NotFound
 
 PREFIX = "slw"
@@ -33,7 +35,6 @@ LATEST_END = datetime(9000, 1, 1, tzinfo=UTC)
 """Later dates can be kept, but not read again in every time zone."""
 _KEY = re.compile(rf"{PREFIX}_([a-z0-9]{{12}})_([A-Za-z0-9_-]{{43}})")
 _ID_LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"
-_CHANNEL = "sluiceway_live"
 _COLUMNS = (
     "id, name, scopes, pipeline_ids, created_by, created_at, expires_at, last_used_at, revoked_at,"
     " rate_per_s, burst, service_account_id, rotated_at, previous_expires_at, previous_used_at,"
@@ -275,20 +276,13 @@ def list_keys(
 
     `account_id`: only that service account's.
     """
+    end, values = newest_first("created_at", "id", after, limit)
     rows = conn.execute(
         sa.text(
             f"SELECT {_COLUMNS} FROM app.api_keys WHERE workspace_id = :workspace"  # noqa: S608  # our own list
-            " AND (CAST(:at AS timestamptz) IS NULL OR (created_at, id) < (CAST(:at AS timestamptz), :id))"
-            " AND (CAST(:account AS uuid) IS NULL OR service_account_id = :account)"
-            " ORDER BY created_at DESC, id DESC LIMIT :limit"
+            f" AND (CAST(:account AS uuid) IS NULL OR service_account_id = :account){end}"
         ),
-        {
-            "workspace": workspace_id,
-            "limit": limit,
-            "at": after[0] if after else None,
-            "id": after[1] if after else "",
-            "account": account_id,
-        },
+        {"workspace": workspace_id, "account": account_id, **values},
     )
     return [_info(row) for row in rows]
 
@@ -323,8 +317,7 @@ def revoke_key(conn: sa.Connection, workspace_id: int, key_id: str, *, at: datet
 
 def tell_changed(conn: sa.Connection, workspace_id: int, key_id: str) -> None:
     """Processes that keep what they know of keys hear at commit that this one is to be asked for anew."""
-    message = orjson.dumps({"t": "keys", "w": workspace_id, "k": key_id}).decode()
-    conn.execute(sa.text("SELECT pg_notify(:channel, :message)"), {"channel": _CHANNEL, "message": message})
+    announce(conn, {"t": "keys", "w": workspace_id, "k": key_id})
 
 
 def _hash(secret: str) -> bytes:
@@ -344,9 +337,8 @@ def _scopes(scopes: Iterable[Scope | str]) -> frozenset[Scope]:
 
 
 def _check_request(conn: sa.Connection, workspace_id: int, name: str, pipeline_ids: list[int] | None) -> None:
-    if not name.strip() or len(name) > NAME_LENGTH:
-        problem = FieldError("name", f"should have 1 to {NAME_LENGTH} characters")
-        raise InvalidKeyRequest("The key's name is not valid.", errors=[problem])
+    if problems := name_problems(name, NAME_LENGTH):
+        raise InvalidKeyRequest("The key's name is not valid.", errors=problems)
     if pipeline_ids is None:
         return
     known: int = conn.execute(

@@ -24,6 +24,7 @@ from sluiceway.identity.giving import (
 )
 from sluiceway.identity.keys import NAME_LENGTH, tell_changed
 from sluiceway.identity.permissions import MemberRole
+from sluiceway.kit.checks import length_problems, name_problems, refuse
 from sluiceway.kit.errors import FieldError, NotFound
 from sluiceway.kit.ids import uuid7
 
@@ -201,19 +202,14 @@ def _checked(
     attributes: dict[str, list[str]],
 ) -> dict[str, object]:
     """The values to keep. Raises `InvalidServiceAccount`."""
-    problems: list[FieldError] = []
-    if not name.strip() or len(name) > NAME_LENGTH:
-        problems.append(FieldError("name", f"should have 1 to {NAME_LENGTH} characters"))
-    if len(description) > DESCRIPTION_LENGTH:
-        problems.append(FieldError("description", f"should have at most {DESCRIPTION_LENGTH} characters"))
+    problems = name_problems(name, NAME_LENGTH) + length_problems(description, DESCRIPTION_LENGTH)
     if not 1 <= len(roles) <= MOST_ROLES:
         problems.append(FieldError("roles", f"should name 1 to {MOST_ROLES} roles"))
     known = known_roles(conn, workspace_id) - {MemberRole.OWNER}
     if any(role not in known for role in roles):
         problems.append(FieldError("roles", f"should be of {', '.join(sorted(known))}"))
     problems += attribute_problems(attributes)
-    if problems:
-        raise InvalidServiceAccount("; ".join(f"{p.field} {p.message}" for p in problems), errors=problems)
+    refuse(InvalidServiceAccount, problems)
     return {
         "name": name.strip(),
         "description": description.strip(),

@@ -25,6 +25,7 @@ from sluiceway.identity.giving import (
     tidied,
 )
 from sluiceway.identity.permissions import MemberRole
+from sluiceway.kit.checks import length_problems, name_problems, refuse
 from sluiceway.kit.errors import FieldError, NotFound
 from sluiceway.kit.ids import uuid7
 
@@ -290,11 +291,7 @@ def _check(
     roles: list[str],
     attributes: dict[str, list[str]],
 ) -> None:
-    problems: list[FieldError] = []
-    if not name.strip() or len(name) > NAME_LENGTH:
-        problems.append(FieldError("name", f"should have 1 to {NAME_LENGTH} characters"))
-    if len(description) > DESCRIPTION_LENGTH:
-        problems.append(FieldError("description", f"should have at most {DESCRIPTION_LENGTH} characters"))
+    problems = name_problems(name, NAME_LENGTH) + length_problems(description, DESCRIPTION_LENGTH)
     if not _SLUG.fullmatch(slug):
         problems.append(FieldError("slug", "should be small letters, digits and -"))
     if len(roles) > MOST_ROLES:
@@ -304,8 +301,7 @@ def _check(
     found = (role_problem(conn, workspace_id, role, "roles") for role in roles)
     problems += [problem for problem in found if problem is not None]
     problems += attribute_problems(attributes)
-    if problems:
-        raise InvalidTeam("; ".join(f"{p.field} {p.message}" for p in problems), errors=problems)
+    refuse(InvalidTeam, problems)
 
 
 def _team(row: sa.Row[tuple[object, ...]]) -> Team:

@@ -19,6 +19,7 @@ from typing import Any
 import orjson
 import psycopg
 
+from sluiceway.infra.announcing import CHANNEL
 from sluiceway.infra.database import Database, Role
 from sluiceway.infra.trouble import describe
 from sluiceway.ingestion.access import AccessCache
@@ -28,7 +29,6 @@ log = logging.getLogger("sluiceway.ingestion")
 CHECK_S = 30.0  # so often the server is asked for a sign of life
 ANSWER_S = 10.0  # so long it may take to give one
 AGAIN_S = 1.0
-_CHANNEL = "sluiceway_live"
 # Of a connection on which nothing is said: a router that forgot it tells neither side.
 _KEEPALIVES: dict[str, Any] = {
     "keepalives": 1, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3,
@@ -58,7 +58,7 @@ class ChangeListener:
         while not self._stop.is_set():
             try:
                 with self._connect() as connection:
-                    _execute(connection, f"LISTEN {_CHANNEL}")
+                    _execute(connection, f"LISTEN {CHANNEL}")
                     self._tell(None)  # what was said before is not known
                     well = True
                     self._listen(connection)

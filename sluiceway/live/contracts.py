@@ -10,7 +10,6 @@ from typing import Any
 
 import orjson
 
-CHANNEL = "sluiceway_live"
 MOST_TRACES = 4
 """Traces that one change carries, and streams that a traced batch shows itself on."""
 

@@ -15,10 +15,10 @@ from typing import Any
 import psycopg
 
 from sluiceway.infra import metrics
+from sluiceway.infra.announcing import CHANNEL
 from sluiceway.infra.database import Database, Role
 from sluiceway.kit.faults import reach
 from sluiceway.live.contracts import (
-    CHANNEL,
     MOST_TRACES,
     BatchLoaded,
     CatalogChanged,

@@ -10,10 +10,10 @@ import psycopg
 
 from sluiceway.catalog.contracts import Pipeline
 from sluiceway.catalog.service import Catalog
+from sluiceway.infra.announcing import CHANNEL
 from sluiceway.infra.database import Database, Role
 from sluiceway.quality.contracts import Gate
 from sluiceway.transforms.service import DEFAULT_MAX_EVENT_BYTES, Transform
-from sluiceway.warehouse.contracts import CHANNEL
 
 _MAX_AGE_S = 10.0
 

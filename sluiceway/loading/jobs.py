@@ -18,6 +18,7 @@ from sluiceway.catalog.service import Catalog
 from sluiceway.infra import outbox
 from sluiceway.infra.clock import Clock
 from sluiceway.infra.database import Database, Role
+from sluiceway.infra.paging import newest_first
 from sluiceway.kit.errors import FieldError, InvalidInput, NotFound, SluicewayError, Unavailable
 from sluiceway.kit.ids import uuid7
 from sluiceway.loading.contracts import ReplayResult
@@ -145,20 +146,10 @@ def list_replays(
     limit: int = 100,
 ) -> list[Replay]:
     """Newest first; `after`: (created_at, id) of the last one seen."""
-    text = _SELECT
-    if pipeline is not None:
-        text += " AND p.slug = :pipeline"
-    if after is not None:
-        text += " AND (r.created_at, r.id) < (:at, :id)"
+    end, values = newest_first("r.created_at", "r.id", after, limit)
+    wanted = "" if pipeline is None else " AND p.slug = :pipeline"
     rows = conn.execute(
-        sa.text(f"{text} ORDER BY r.created_at DESC, r.id DESC LIMIT :limit"),
-        {
-            "workspace": workspace_id,
-            "pipeline": pipeline,
-            "at": after[0] if after else None,
-            "id": after[1] if after else None,
-            "limit": limit,
-        },
+        sa.text(f"{_SELECT}{wanted}{end}"), {"workspace": workspace_id, "pipeline": pipeline, **values}
     )
     return [Replay(**row) for row in rows.mappings()]
 

@@ -8,6 +8,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import distinct_on, insert
 
+from sluiceway.infra.announcing import announce
 from sluiceway.quality.models import dead_letters, pipelines, results, suites
 
 Row = sa.RowMapping
@@ -58,13 +59,7 @@ def insert_suite(
 
 def notify_suite(connection: sa.Connection, workspace_id: int, name: str) -> None:
     """Tell every process, at commit, that this suite is another one now."""
-    connection.execute(
-        sa.text(
-            "SELECT pg_notify('sluiceway_live',"
-            " json_build_object('t', 'suite', 'w', CAST(:w AS int), 'name', CAST(:name AS text))::text)"
-        ),
-        {"w": workspace_id, "name": name},
-    )
+    announce(connection, {"t": "suite", "w": workspace_id, "name": name})
     connection.execute(
         sa.text(
             "INSERT INTO app.outbox (workspace_id, topic, payload)"

@@ -13,7 +13,6 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from sluiceway.audit.service import changes
 from sluiceway.catalog.contracts import Applied, Pipeline
 from sluiceway.kit.errors import FieldError
 from sluiceway.kit.yaml_source import Path, read_document, read_model
@@ -77,14 +76,14 @@ def apply_suite(
 def what_changed(
     connection: sa.Connection, workspace_id: int, applied: Applied
 ) -> tuple[dict[str, Any] | None, dict[str, Any]]:
-    """Before and after, for the audit log: the versions, and what of the suite differs."""
+    """Before and after, for the audit log."""
     found = repository.find_suite(connection, workspace_id, applied.name, applied.version)
     known = repository.find_suite(connection, workspace_id, applied.name, applied.version - 1)
     after = {} if found is None else found["spec"]
     if known is None:
         return None, {"version": applied.version, "spec": after}
-    was, now = changes(known["spec"], after)
-    return {"version": applied.version - 1, "spec": was}, {"version": applied.version, "spec": now}
+    before = {"version": applied.version - 1, "spec": known["spec"]}
+    return before, {"version": applied.version, "spec": after}
 
 
 def load_suite(connection: sa.Connection, workspace_id: int, name: str) -> SuiteSpec | None:

@@ -1,6 +1,8 @@
 """Applies a file by what its `kind:` says: a pipeline, a suite, a dashboard or a rule."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -9,8 +11,8 @@ import sqlalchemy as sa
 import yaml
 
 from sluiceway.audit.actions import Action
-from sluiceway.audit.contracts import Actor, Entry
-from sluiceway.audit.service import changes, record
+from sluiceway.audit.contracts import Actor, Entry, Values
+from sluiceway.audit.service import record
 from sluiceway.catalog.contracts import Applied
 from sluiceway.infra.clock import SystemClock
 from sluiceway.infra.database import Database, Role
@@ -67,95 +69,91 @@ def apply_source(
 
     Raises the slice's own error with field and line of each problem.
     """
-    return _APPLIERS[kind_of(source)](database, workspace_id, source, by, check, actor)
+    return _APPLIERS[kind_of(source)](_Given(database, workspace_id, source, by, check, actor))
 
 
-def _apply_pipeline(
-    database: Database,
-    workspace_id: int,
-    source: str,
-    by: UUID | None,
-    _check: "SuiteChecker | None",
-    actor: Actor,
-) -> Applied:
+@dataclass(frozen=True, slots=True)
+class _Given:
+    database: Database
+    workspace_id: int
+    source: str
+    by: UUID | None
+    check: "SuiteChecker | None"
+    actor: Actor
+
+    def transaction(self) -> AbstractContextManager[sa.Connection]:
+        return self.database.transaction(Role.APP, workspace_id=self.workspace_id)
+
+    def tell(
+        self,
+        conn: sa.Connection,
+        action: Action,
+        target: str,
+        name: str,
+        before: Values | None,
+        after: Values,
+    ) -> None:
+        record(conn, Entry(action, self.actor, target, name, before, after))
+
+
+def _apply_pipeline(given: _Given) -> Applied:
     from sluiceway.catalog.service import Catalog
     from sluiceway.loading.catching_up import apply_pipeline
 
     def then(connection: sa.Connection, applied: Applied) -> None:
         if applied.outcome != "unchanged":
-            before, after = Catalog().what_changed(connection, workspace_id, applied)
-            entry = Entry(Action.PIPELINE_APPLIED, actor, "pipeline", applied.name, before, after)
-            record(connection, entry)
+            before, after = Catalog().what_changed(connection, given.workspace_id, applied)
+            given.tell(connection, Action.PIPELINE_APPLIED, "pipeline", applied.name, before, after)
 
-    now = SystemClock().now()
-    return apply_pipeline(database, workspace_id, source, by, now=now, flush_s=0.0, then=then)
+    return apply_pipeline(
+        given.database, given.workspace_id, given.source, given.by, now=SystemClock().now(), flush_s=0.0,
+        then=then,
+    )  # fmt: skip
 
 
-def _apply_suite(
-    database: Database,
-    workspace_id: int,
-    source: str,
-    _by: UUID | None,
-    check: "SuiteChecker | None",
-    actor: Actor,
-) -> Applied:
+def _apply_suite(given: _Given) -> Applied:
     from sluiceway.quality.service import apply_suite, what_changed
 
-    with database.transaction(Role.APP, workspace_id=workspace_id) as connection:
-        applied = apply_suite(connection, workspace_id, source, check)
+    with given.transaction() as connection:
+        applied = apply_suite(connection, given.workspace_id, given.source, given.check)
         if applied.outcome != "unchanged":
-            before, after = what_changed(connection, workspace_id, applied)
-            entry = Entry(Action.SUITE_APPLIED, actor, "suite", applied.name, before, after)
-            record(connection, entry)
+            before, after = what_changed(connection, given.workspace_id, applied)
+            given.tell(connection, Action.SUITE_APPLIED, "suite", applied.name, before, after)
     return applied
 
 
-def _apply_dashboard(
-    database: Database,
-    workspace_id: int,
-    source: str,
-    by: UUID | None,
-    _check: "SuiteChecker | None",
-    actor: Actor,
-) -> Applied:
+def _apply_dashboard(given: _Given) -> Applied:
     from sluiceway.dashboards import service
 
-    spec = service.parse(source)
-    with database.transaction(Role.APP, workspace_id=workspace_id) as connection:
-        known = service.find_for_change(connection, workspace_id, spec.name)
-        applied = service.apply_dashboard(connection, workspace_id, source, by)
+    spec = service.parse(given.source)
+    with given.transaction() as connection:
+        known = service.find_for_change(connection, given.workspace_id, spec.name)
+        applied = service.apply_dashboard(connection, given.workspace_id, given.source, given.by)
         if applied.outcome != "unchanged":
             action = Action.DASHBOARD_CREATED if known is None else Action.DASHBOARD_UPDATED
             before, after = service.what_changed(known, spec, applied.version)
-            record(connection, Entry(action, actor, "dashboard", spec.name, before, after))
+            given.tell(connection, action, "dashboard", spec.name, before, after)
     return applied
 
 
-def _apply_rule(
-    database: Database,
-    workspace_id: int,
-    source: str,
-    by: UUID | None,
-    _check: "SuiteChecker | None",
-    actor: Actor,
-) -> Applied:
+def _apply_rule(given: _Given) -> Applied:
     from sluiceway.rules import service
     from sluiceway.rules.contracts import Saved
 
-    spec = service.parse(source)
+    spec = service.parse(given.source)
 
     def beside(connection: sa.Connection, saved: Saved) -> None:
-        was = {} if saved.before is None else saved.before.document()
-        before, after = changes(was, saved.rule.spec.document())
+        before = {} if saved.before is None else saved.before.document()
         action = Action.RULE_CREATED if saved.before is None else Action.RULE_CHANGED
-        record(connection, Entry(action, actor, "rule", spec.name, before, after))
+        given.tell(connection, action, "rule", spec.name, before, saved.rule.spec.document())
 
-    saved = service.save_rule(database, workspace_id, spec, source=source, by=by, beside=beside)
+    saved = service.save_rule(
+        given.database, given.workspace_id, spec, source=given.source, by=given.by, beside=beside
+    )
     return Applied("Rule", spec.name, saved.rule.version, saved.outcome)
 
 
-_Applier = Callable[[Database, int, str, UUID | None, "SuiteChecker | None", Actor], Applied]
-_APPLIERS: dict[str, _Applier] = {
+_APPLIERS: dict[str, Callable[[_Given], Applied]] = {
     "Pipeline": _apply_pipeline,
     "Suite": _apply_suite,
     "Rule": _apply_rule,

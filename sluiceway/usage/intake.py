@@ -2,14 +2,15 @@
 
 Counts are kept in memory and added to a table that all processes share, every few seconds; the same thread
 asks what is left to each workspace with a hard limit. Between two such looks a process takes no more than
-what was left: with n processes a limit is passed by what the n - 1 others take in one interval at most. While
-the database is away taking goes on with what was known. Not here: answers and rates (`ingestion.limits`).
+what was left, and it looks again when it has taken an eighth of that: so with up to eight processes a limit
+is passed by what the others take in `LEAST_S` at most. While the database is away taking goes on with what
+was known. Not here: answers and rates (`ingestion.limits`).
 """
 
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Protocol
@@ -24,6 +25,8 @@ from sluiceway.usage.errors import QuotaExceeded
 log = logging.getLogger("sluiceway.usage")
 
 KEEP_S = 5.0
+LEAST_S = 0.2  # between two looks
+LOOK_PART = 8  # of what was left: when so much of it is taken, it is time to look again
 STORED_RETRY_S = 3600.0
 MOST_WAITING = 100_000  # pipelines and days whose counts are kept while the database is away
 _NOTE = sa.text("SELECT app.note_usage(:pipelines, :days, :events, :bytes)")
@@ -91,6 +94,11 @@ class _Room:
     stored: int | None = None
     hard: dict[Measure, int] | None = None
 
+    def nears(self, spent: Sequence[int]) -> bool:
+        """Whether enough was taken since the last look that others should be looked after."""
+        kinds = zip((self.events, self.ingested), spent, strict=True)
+        return any(left is not None and taken * LOOK_PART >= left for left, taken in kinds)
+
 
 class QuotaGate:
     """Of one process that takes events in. Called on its event loop; a thread of its own keeps the counts.
@@ -111,6 +119,7 @@ class QuotaGate:
         self._spent: dict[int, list[int]] = {}
         self._counted: dict[int, list[int]] = {}
         self._stop = threading.Event()
+        self._due = threading.Event()
         self._thread = threading.Thread(target=self._run, name="usage", daemon=True)
 
     def start(self) -> None:
@@ -119,6 +128,7 @@ class QuotaGate:
     def stop(self) -> None:
         """Keep what waits, then end."""
         self._stop.set()
+        self._due.set()
         self._thread.join(timeout=5)
 
     def look(self, workspace_id: int, slug: str) -> QuotaExceeded | None:
@@ -138,6 +148,8 @@ class QuotaGate:
                 spent = self._spent.setdefault(workspace_id, [0, 0])
                 spent[0] += events
                 spent[1] += size_bytes
+            if room.nears(spent) and not self._due.is_set():
+                self._due.set()
         return None
 
     def give_back(self, workspace_id: int, events: int, size_bytes: int) -> None:
@@ -160,8 +172,8 @@ class QuotaGate:
                 counted[0] += events
                 counted[1] += size_bytes
 
-    def keep(self) -> None:
-        """Add what waits to the shared table and ask what is left; what cannot be kept waits."""
+    def keep(self) -> bool:
+        """Add what waits to the shared table and ask what is left; False: what cannot be kept waits."""
         with self._lock:
             counts, self._counts = self._counts, {}
             counted, self._counted = self._counted, {}
@@ -171,14 +183,15 @@ class QuotaGate:
         except (psycopg.Error, sa.exc.SQLAlchemyError) as error:
             log.debug("usage is kept later: %s", type(error).__name__)
             self._restore(counts, counted)
-            return
+            return False
         try:
             limits = self._store.limits(self._month())
         except (psycopg.Error, sa.exc.SQLAlchemyError) as error:
             log.debug("quotas are asked for later: %s", type(error).__name__)
             self._restore({}, counted)
-            return
+            return False
         self._learn(limits, counted)
+        return True
 
     def _restore(self, counts: Counts, counted: dict[int, list[int]]) -> None:
         with self._lock:
@@ -247,8 +260,11 @@ class QuotaGate:
 
     def _run(self) -> None:
         self.keep()
-        while not self._stop.wait(self._every_s):
-            self.keep()
+        while not self._stop.is_set():
+            self._due.wait(self._every_s)
+            self._due.clear()
+            kept = self.keep()
+            self._stop.wait(LEAST_S if kept else self._every_s)
         self.keep()
 
 

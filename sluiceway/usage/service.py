@@ -10,6 +10,7 @@ from datetime import date, datetime
 import sqlalchemy as sa
 
 from sluiceway.identity import seats
+from sluiceway.kit.checks import refuse
 from sluiceway.kit.errors import FieldError
 from sluiceway.usage.contracts import (
     FIRST_WORKSPACE,
@@ -100,8 +101,7 @@ def set_quotas(
     problems = [problem for quota in made for problem in _problems(quota)]
     if len({quota.measure for quota in made}) < len(made):
         problems.append(FieldError("quotas", "should name each measure once"))
-    if problems:
-        raise InvalidQuota("; ".join(f"{p.field} {p.message}" for p in problems) + ".", errors=problems)
+    refuse(InvalidQuota, problems)
     for quota in made:
         conn.execute(
             _SET,

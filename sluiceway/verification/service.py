@@ -157,22 +157,16 @@ def _verify_pipeline(task: _Task, scope: Scope) -> PipelineReport:
 def _bronze(task: _Task, connection: Connection, scope: Scope) -> LayerReport:
     if task.lake is None:
         return LayerReport("bronze", note="left out")
-    found = events.BronzeFindings(connection, scope, task.first)
-    return LayerReport(
-        "bronze",
-        found.checked,
-        missing=found.missing,
-        doubled=found.doubled,
-        extra=found.extra if task.against_ledger else NOTHING,
-        waiting=found.count("waiting"),
-        out_of_reach=found.count("old"),
-    )
+    return _layer(task, "bronze", events.BronzeFindings(connection, scope, task.first))
 
 
 def _silver(task: _Task, connection: Connection, scope: Scope) -> LayerReport:
-    found = events.SilverFindings(connection, scope, task.first)
+    return _layer(task, "silver", events.SilverFindings(connection, scope, task.first))
+
+
+def _layer(task: _Task, name: LayerName, found: events.BronzeFindings | events.SilverFindings) -> LayerReport:
     return LayerReport(
-        "silver",
+        name,
         found.checked,
         missing=found.missing,
         doubled=found.doubled,

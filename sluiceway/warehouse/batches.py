@@ -6,6 +6,7 @@ from typing import Literal
 
 import sqlalchemy as sa
 
+from sluiceway.infra.paging import newest_first
 from sluiceway.kit.errors import NotFound
 
 
@@ -67,11 +68,11 @@ def list_batches(
         "b.verdict = :verdict": verdict,
         "b.loaded_at >= :since": since,
         "b.loaded_at < :until": until,
-        "(b.loaded_at, b.id) < (:at, :id)": after,
     }
     wanted = "".join(f" AND {text}" for text, value in conditions.items() if value is not None)
+    end, values = newest_first("b.loaded_at", "b.id", after, limit)
     rows = conn.execute(
-        sa.text(f"{_SELECT}{wanted} ORDER BY b.loaded_at DESC, b.id DESC LIMIT :limit"),
+        sa.text(f"{_SELECT}{wanted}{end}"),
         {
             "workspace": workspace_id,
             "pipeline": pipeline,
@@ -79,9 +80,7 @@ def list_batches(
             "verdict": verdict,
             "since": since,
             "until": until,
-            "at": after[0] if after else None,
-            "id": after[1] if after else None,
-            "limit": limit,
+            **values,
         },
     )
     return [Batch(**row) for row in rows.mappings()]

@@ -12,15 +12,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-import orjson
 import sqlalchemy as sa
 
 from sluiceway.catalog.contracts import Pipeline
 from sluiceway.catalog.senders import AnyVerify, HmacVerify, StandardWebhooksVerify
+from sluiceway.infra.announcing import announce
 from sluiceway.infra.envelope import CannotOpen, Envelope
+from sluiceway.infra.paging import newest_first
 from sluiceway.ingestion.errors import InvalidSecret, SecretNotFound
 from sluiceway.ingestion.senders.contracts import ActiveSecret
 from sluiceway.ingestion.senders.service import check_secret
+from sluiceway.kit.checks import end_problems, length_problems, refuse
 from sluiceway.kit.errors import FieldError
 from sluiceway.kit.ids import uuid7
 
@@ -30,7 +32,6 @@ MAX_SECRET_CHARACTERS = 4096
 MAX_SECRETS = 20
 LATEST_END = datetime(9000, 1, 1, tzinfo=UTC)
 """Later dates can be kept, but not read again in every time zone."""
-_CHANNEL = "sluiceway_live"
 _COLUMNS = "id, name, purpose, created_by, created_at, expires_at"
 
 log = logging.getLogger("sluiceway.ingestion")
@@ -122,19 +123,13 @@ def list_secrets(
     after: tuple[datetime, uuid.UUID] | None = None,
 ) -> list[SecretInfo]:
     """Newest first, expired ones included; `after`: (created_at, id) to go on from."""
+    end, values = newest_first("created_at", "id", after, limit)
     rows = conn.execute(
         sa.text(
             f"SELECT {_COLUMNS} FROM app.pipeline_secrets"  # noqa: S608  # our own list
-            " WHERE workspace_id = :workspace AND pipeline_id = :pipeline"
-            " AND (CAST(:at AS timestamptz) IS NULL OR (created_at, id) < (CAST(:at AS timestamptz), :id))"
-            " ORDER BY created_at DESC, id DESC LIMIT :limit"
+            f" WHERE workspace_id = :workspace AND pipeline_id = :pipeline{end}"
         ),
-        {
-            **_of(pipeline),
-            "at": after[0] if after else None,
-            "id": after[1] if after else None,
-            "limit": limit,
-        },
+        {**_of(pipeline), **values},
     )
     return [SecretInfo(**row) for row in rows.mappings()]
 
@@ -194,25 +189,18 @@ def _check(
         problems.append(FieldError("value", "should have no line breaks or other control characters"))
     elif spec is not None and purpose == "signature" and (wrong := check_secret(spec, value)) is not None:
         problems.append(FieldError("value", wrong))
-    if len(name.strip()) > NAME_LENGTH:
-        problems.append(FieldError("name", f"should have at most {NAME_LENGTH} characters"))
-    if expires_at is not None and expires_at <= now:
-        problems.append(FieldError("expires_at", "should lie in the future"))
+    problems += length_problems(name.strip(), NAME_LENGTH, "name")
+    problems += end_problems(expires_at, now)
     for field, end in (("expires_at", expires_at), ("others_expire_at", others_expire_at)):
         if end is not None and end >= LATEST_END:
             problems.append(FieldError(field, f"should be before the year {LATEST_END.year}"))
-    _raise(problems)
+    refuse(InvalidSecret, problems)
 
 
 def _check_count(conn: sa.Connection, pipeline: Pipeline, purpose: Purpose, now: datetime) -> None:
     if _count_valid(conn, pipeline, purpose, now) >= MAX_SECRETS:
         text = f"is one too many: a pipeline has at most {MAX_SECRETS} that are valid"
-        _raise([FieldError("value", text)])
-
-
-def _raise(problems: list[FieldError]) -> None:
-    if problems:
-        raise InvalidSecret("; ".join(f"{p.field} {p.message}" for p in problems) + ".", errors=problems)
+        refuse(InvalidSecret, [FieldError("value", text)])
 
 
 def _count_valid(conn: sa.Connection, pipeline: Pipeline, purpose: Purpose, now: datetime) -> int:
@@ -238,5 +226,4 @@ def _context(workspace_id: int, pipeline_id: int, secret_id: uuid.UUID) -> str:
 
 def _notify(conn: sa.Connection, pipeline: Pipeline) -> None:
     """Web processes forget what they know of the pipeline's senders, at commit."""
-    message = orjson.dumps({"t": "secrets", "w": pipeline.workspace_id, "p": pipeline.id}).decode()
-    conn.execute(sa.text("SELECT pg_notify(:channel, :message)"), {"channel": _CHANNEL, "message": message})
+    announce(conn, {"t": "secrets", "w": pipeline.workspace_id, "p": pipeline.id})

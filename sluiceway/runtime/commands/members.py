@@ -178,7 +178,6 @@ def hand_over(
 
 def _change(connection: "sa.Connection", room: int, email: str, wanted: "Change") -> "Member":
     from sluiceway.audit.actions import Action
-    from sluiceway.audit.service import changes
     from sluiceway.identity.members import change_member, find_member
     from sluiceway.runtime.auditing import note_command
 
@@ -186,10 +185,10 @@ def _change(connection: "sa.Connection", room: int, email: str, wanted: "Change"
     before, after, _ = change_member(
         connection, room, member.user.id, wanted, giver=None, now=datetime.now(UTC)
     )
-    was, now = changes(_as_told(before), _as_told(after))
     note_command(
-        connection, Action.MEMBER_CHANGED, target="member", target_id=member.user.id, before=was, after=now
-    )
+        connection, Action.MEMBER_CHANGED, target="member", target_id=member.user.id,
+        before=_as_told(before), after=_as_told(after),
+    )  # fmt: skip
     return after
 
 

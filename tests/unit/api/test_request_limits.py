@@ -153,3 +153,71 @@ def test_a_limit_of_0_is_none(clock: Clock) -> None:
         found.enter(scope)
         found.recognise(HTTPConnection(scope), ada())
     assert "rate_limit" not in scope["state"]
+
+
+class Ledger:
+    """The count that processes share, asked and answered at once; `away`: it is not there."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.held: dict[str, tuple[float, float]] = {}
+        self.asked = 0
+        self.away = False
+
+    def tell(
+        self, workspace_id: int, subject: str, *, rate_per_s: float, most: float, used: float, told: Any
+    ) -> None:
+        self.asked += 1
+        tokens, at = self.held.get(subject, (most, self.clock.now))
+        tokens = min(most, tokens + rate_per_s * (self.clock.now - at))
+        if self.away:
+            told(0, None)
+            return
+        counted = min(tokens, used)
+        self.held[subject] = (tokens - counted, self.clock.now)
+        told(counted, tokens - counted)
+
+
+def together(clock: Clock, ledger: Ledger, user: int) -> list[RateLimits]:
+    settings = load_settings({"SLUICEWAY_USER_REQUESTS_PER_MINUTE": str(user)})
+    return [RateLimits(settings, ledger, monotonic=clock) for _ in range(2)]  # type: ignore[arg-type]
+
+
+def ask(process: RateLimits) -> bool:
+    scope = asked("good")
+    try:
+        process.recognise(HTTPConnection(scope), ada())
+    except TooManyRequests:
+        return False
+    return True
+
+
+def test_processes_hold_a_caller_to_one_limit_together(clock: Clock) -> None:
+    processes = together(clock, Ledger(clock), user=80)
+    assert 80 <= sum(ask(processes[n % 2]) for n in range(1000)) <= 80 + 2 * 10
+    passed, seconds = 0, 600
+    for _ in range(seconds):
+        clock.now += 1
+        passed += sum(ask(processes[n % 2]) for n in range(40))
+    assert 0.9 * 80 / 60 * seconds <= passed <= 80 / 60 * seconds + 2 * 10, "what was too much is made up for"
+
+
+def test_a_caller_who_asks_little_is_told_to_nobody(clock: Clock) -> None:
+    ledger = Ledger(clock)
+    one, other = together(clock, ledger, user=80)
+    assert [ask(one) for _ in range(9)] == [True] * 9
+    assert ledger.asked == 0
+    assert ask(one) and ledger.asked == 1
+    assert ask(other) and ledger.asked == 1
+
+
+def test_without_the_shared_count_each_process_counts_alone(clock: Clock) -> None:
+    ledger = Ledger(clock)
+    ledger.away = True
+    processes = together(clock, ledger, user=80)
+    assert sum(ask(processes[0]) for _ in range(200)) == 80
+    assert sum(ask(processes[1]) for _ in range(200)) == 80
+    ledger.away = False
+    clock.now += 60
+    assert ask(processes[0]), "what nobody was told of is not forgotten"
+    assert ledger.held["user:0198c0de-0000-7000-8000-000000000001"][0] == 0

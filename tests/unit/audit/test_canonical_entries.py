@@ -109,6 +109,14 @@ def test_only_what_differs_is_told() -> None:
     assert changes(before, before) == ({}, {})
 
 
+def test_an_entry_holds_of_a_change_only_what_differs() -> None:
+    before, after = {"name": "A", "role": "admin"}, {"name": "B", "role": "admin"}
+    content = content_of(Entry("role.changed", ADA, "role", "r", before, after))
+    assert (content["before"], content["after"]) == ({"name": "A"}, {"name": "B"})
+    alone = content_of(Entry("role.deleted", ADA, "role", "r", before))
+    assert alone["before"] == before and "after" not in alone
+
+
 def test_every_part_of_an_entry_is_in_its_hash() -> None:
     at = datetime(2026, 11, 21, 16, 42, 26, 120, tzinfo=UTC)
     first = link(START, 1, 1, at, "{}")

@@ -1,6 +1,7 @@
 """What one process lets through near a hard limit: never more than is left, and nothing is counted twice."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
 
 import psycopg
@@ -92,6 +93,28 @@ def test_two_processes_share_one_limit() -> None:
     assert accept(two, 60), "it has not looked yet: this is what a limit may be passed by"
     two.keep(), one.keep()
     assert not accept(one, 1) and not accept(two, 1)
+
+
+def test_a_process_looks_again_when_it_took_an_eighth_of_what_was_left() -> None:
+    table = Table(Limit(1, Measure.EVENTS, 800, 0))
+    one = QuotaGate(table, time_s=lambda: NOW, every_s=3600)
+    two = gate(table)
+    one.start()
+    try:
+        until(lambda: one.look(1, "orders") is None and one.take(1, "orders", 801, 1) is not None)
+        assert accept(one, 60) and accept(one, 50)
+        until(lambda: sum(events for events, _ in table.counts.values()) == 110)
+        two.keep()
+        assert not accept(two, 691) and accept(two, 690)
+    finally:
+        one.stop()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    ends = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < ends
+        time.sleep(0.01)
 
 
 def test_bytes_and_what_is_stored() -> None:
