@@ -13,7 +13,7 @@ from fastapi import Depends, Request
 from api import proving
 from api.auditing import note
 from api.deps import Person, Services, person_id
-from api.security import forget_session, session_token
+from api.security import session_token
 from api.services import ApiServices
 from sluiceway.audit.actions import Action
 from sluiceway.identity import passkeys, sessions
@@ -93,4 +93,3 @@ def note_confirmed(
         now = services.clock.now()
         sessions.confirm(conn, who.workspace_id, token, now=now, second_factor=second_factor)
         note(request, conn, who, Action.SESSION_CONFIRMED, target="session", detail={"method": method})
-    forget_session(services, token)

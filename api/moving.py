@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from api.auditing import note
 from api.deps import person_id
-from api.security import cookie_name, forget_session, session_token
+from api.security import cookie_name, session_token
 from api.services import ApiServices
 from api.sign_in import put_cookie
 from sluiceway.audit.actions import Action
@@ -39,7 +39,6 @@ def move(
             request, conn, found, Action.SESSION_MOVED, target="session",
             detail={"from": caller.workspace_id, "to": workspace_id},
         )  # fmt: skip
-    forget_session(services, token)
     lifetime_s = _left_s(found.expires_at, now) if kept else None
     put_cookie(response, services, cookie_name(services.settings), fresh, lifetime_s)
     return found

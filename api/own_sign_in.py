@@ -16,7 +16,7 @@ from starlette.requests import Request
 
 from api.auditing import note
 from api.deps import person_id
-from api.security import forget_session, forget_sessions, session_token
+from api.security import session_token
 from api.services import ApiServices
 from sluiceway.audit.actions import Action
 from sluiceway.identity import devices, factors, own_password, passkeys, policy, sessions
@@ -90,7 +90,6 @@ def set_password(request: Request, services: ApiServices, who: Caller, password:
             target_id=user_id,
             detail={"sessions_ended": len(ended)},
         )
-    forget_sessions(services, ended)
 
 
 def begin_totp(request: Request, services: ApiServices, who: Caller) -> factors.Enrolment:
@@ -115,7 +114,6 @@ def confirm_totp(request: Request, services: ApiServices, who: Caller, step: str
         codes = factors.confirm_totp(conn, services.database.envelope, person_id(who), step, code, now=now)
         _shown(request, services, conn, who)
         note(request, conn, who, Action.SECOND_FACTOR_ADDED, target="user", target_id=who.user_id)
-    _forget(request, services)
     return codes
 
 
@@ -159,7 +157,6 @@ def add_passkey(
         made = passkeys.add(conn, party, person_id(who), step, credential, name, now=now)
         _shown(request, services, conn, who)
         note(request, conn, who, Action.PASSKEY_ADDED, target="passkey", target_id=made.id)
-    _forget(request, services)
     return made
 
 
@@ -201,7 +198,6 @@ def end_session(request: Request, services: ApiServices, who: Caller, session_id
         if not ended:
             raise NotFound("There is no such session.")
         note(request, conn, who, Action.SESSION_ENDED, target="session", target_id=session_id)
-    forget_sessions(services, ended)
 
 
 def end_other_sessions(request: Request, services: ApiServices, who: Caller) -> int:
@@ -211,7 +207,6 @@ def end_other_sessions(request: Request, services: ApiServices, who: Caller) -> 
         note(
             request, conn, who, Action.SESSION_ENDED, target="session", detail={"sessions_ended": len(ended)}
         )
-    forget_sessions(services, ended)
     return len(ended)
 
 
@@ -219,8 +214,3 @@ def _shown(request: Request, services: ApiServices, conn: sa.Connection, who: Ca
     """The factor that was just set up was shown in this session, too."""
     if (token := session_token(request, services.settings)) is not None:
         sessions.confirm(conn, who.workspace_id, token, now=services.clock.now(), second_factor=True)
-
-
-def _forget(request: Request, services: ApiServices) -> None:
-    if (token := session_token(request, services.settings)) is not None:
-        forget_session(services, token)

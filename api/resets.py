@@ -10,7 +10,6 @@ from starlette.requests import Request
 
 from api.addresses import client_address, source_of
 from api.auditing import anonymous
-from api.security import forget_sessions
 from api.services import ApiServices
 from sluiceway.audit.actions import Action
 from sluiceway.audit.contracts import Entry
@@ -91,5 +90,4 @@ def use(request: Request, services: ApiServices, token: str, password: str) -> U
             actor = anonymous(request, user.email)
             detail = {"method": "reset", "sessions_ended": len(ended)}
             record(conn, Entry(Action.PERSON_PASSWORD_SET, actor, "user", str(user.id), detail=detail))
-    forget_sessions(services, ended)
     return user

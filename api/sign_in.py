@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from api.auditing import note
 from api.proving import DEVICE_COOKIE, SignedIn
-from api.security import cookie_name, forget_session, is_https, session_token
+from api.security import cookie_name, is_https, session_token
 from api.services import ApiServices
 from sluiceway.audit.actions import Action
 from sluiceway.identity import devices, sessions
@@ -27,7 +27,6 @@ def sign_out(request: Request, services: ApiServices, response: Response, caller
         with services.database.transaction(Role.APP, workspace_id=caller.workspace_id) as conn:
             sessions.end_session(conn, caller.workspace_id, token)
             note(request, conn, caller, Action.SESSION_ENDED, target="session")
-        forget_session(services, token)
     drop_cookie(response, services, cookie_name(services.settings))
 
 

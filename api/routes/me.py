@@ -12,7 +12,6 @@ from api.moving import move
 from api.preferring import prefer
 from api.routes.members import handovers, left_detail, told
 from api.routes.session import Me, describe
-from api.security import forget_people
 from api.services import ApiServices
 from sluiceway.audit.actions import Action
 from sluiceway.identity import members, preferences, service
@@ -69,7 +68,6 @@ def change_me(
             before={"name": caller.name}, after={"name": body.name.strip()},
         )  # fmt: skip
         found = service.get_user(conn, person_id(caller))
-    forget_people(services, caller.workspace_id, caller.user_id)
     response.headers["Cache-Control"] = "no-store"
     answer = describe(services, caller)
     return answer.model_copy(update={"name": found.name})
@@ -128,7 +126,6 @@ def leave(request: Request, services: ApiServices, who: Caller) -> None:
             request, conn, who, Action.MEMBER_LEFT, target="member", target_id=user,
             before=told(left.member), detail=left_detail(left, "hand_over"),
         )  # fmt: skip
-    forget_people(services, who.workspace_id, user)
 
 
 def _preferences(found: preferences.Preferences) -> Preferences:

@@ -10,7 +10,7 @@ from api.confirming import Confirmed
 from api.deps import Services, WholePerson, catalog
 from api.errors import problem_responses
 from api.routes.members import handovers
-from api.security import cookie_name, forget_people, forget_sessions
+from api.security import cookie_name
 from api.sign_in import drop_cookie
 from sluiceway.audit.actions import Action
 from sluiceway.identity.contracts import Caller
@@ -75,8 +75,5 @@ def delete_account(services: Services, caller: Caller, email: str, response: Res
         problem = FieldError("email", "should be your own address")
         raise InvalidPerson("The address is not the one of the account.", errors=[problem])
     with catalog(services, caller) as conn:
-        done = delete_person(conn, caller.user_id, now=services.clock.now(), handovers=handovers("hand_over"))
-    for workspace_id in done.workspaces:
-        forget_people(services, workspace_id, caller.user_id)
-    forget_sessions(services, done.ended)
+        delete_person(conn, caller.user_id, now=services.clock.now(), handovers=handovers("hand_over"))
     drop_cookie(response, services, cookie_name(services.settings))
