@@ -3,6 +3,7 @@
 Every statement runs inside the caller's transaction, whose workspace is set by `begin`.
 """
 
+from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -12,7 +13,6 @@ import orjson
 import polars as pl
 import psycopg
 from psycopg import sql
-from psycopg.types.json import Jsonb
 
 from sluiceway.infra import outbox
 from sluiceway.ingestion.contracts import Position
@@ -25,15 +25,18 @@ Connection = psycopg.Connection[Any]
 _LOAD_LOCK = 0x10AD
 _SEPARATOR = "\x1f"
 _PIECE = 50_000  # ids
+_LETTERS, _LETTERS_BYTES = 2_000, 8 * 1024 * 1024  # of a statement
 _LONG_MS = 4 * 3_600_000  # a gate over a whole day
 _LENIENT = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
 # The dead letters of one event are one; what a person decided about it stays, unless it was retried in vain.
 _DEAD_LETTERS = """
 INSERT INTO quality.dead_letters AS known (id, workspace_id, pipeline_id, batch_name, position, event_id,
   event_time, step, code, reason, expectation, payload, headers, received_at, state)
-VALUES (%(id)s, %(workspace_id)s, %(pipeline_id)s, %(batch_name)s, %(position)s, %(event_id)s,
-  %(event_time)s, %(step)s, %(code)s, %(reason)s, %(expectation)s, %(payload)s, %(headers)s,
-  %(received_at)s, %(state)s)
+SELECT id, workspace_id, pipeline_id, batch_name, position, event_id, event_time, step, code, reason,
+  expectation, decode(payload, 'base64'), headers, received_at, state
+FROM json_to_recordset(%s::json) AS new (id uuid, workspace_id integer, pipeline_id integer, batch_name text,
+  position text, event_id text, event_time timestamptz, step text, code text, reason text, expectation text,
+  payload text, headers jsonb, received_at timestamptz, state text)
 ON CONFLICT (pipeline_id, position) DO UPDATE SET
   event_id = EXCLUDED.event_id, event_time = EXCLUDED.event_time, step = EXCLUDED.step,
   code = EXCLUDED.code, reason = EXCLUDED.reason, expectation = EXCLUDED.expectation,
@@ -292,12 +295,21 @@ def insert_dirty(
     )
 
 
-def insert_dead_letters(connection: Connection, letters: Sequence[Mapping[str, Any]]) -> None:
-    with connection.cursor() as cursor:
-        cursor.executemany(
-            _DEAD_LETTERS,
-            [{**letter, "id": uuid7(), "headers": Jsonb(dict(letter["headers"]))} for letter in letters],
-        )
+def insert_dead_letters(connection: Connection, letters: Iterable[Mapping[str, Any]]) -> None:
+    """Many in a statement: a request may be of nothing but bad events, and all pipelines wait meanwhile."""
+    # Of two about one event the later counts, as if they came one after the other.
+    once = {letter["position"]: letter for letter in letters}
+    piece: list[dict[str, Any]] = []
+    size_bytes = 0
+    for letter in once.values():
+        payload = b64encode(letter["payload"]).decode()
+        piece.append({**letter, "id": uuid7(), "payload": payload, "headers": dict(letter["headers"])})
+        size_bytes += len(payload)
+        if len(piece) >= _LETTERS or size_bytes >= _LETTERS_BYTES:
+            connection.execute(_DEAD_LETTERS, (orjson.dumps(piece).decode(),))
+            piece, size_bytes = [], 0
+    if piece:
+        connection.execute(_DEAD_LETTERS, (orjson.dumps(piece).decode(),))
 
 
 def add_results(

@@ -53,6 +53,7 @@ def silver_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
                     platform.gate,
                     platform.pipeline(pipeline.id),
                     day,
+                    max_event_bytes=platform.settings.max_event_bytes,
                 )
         except LakeDamaged as error:
             raise dg.Failure(f"{error.detail} Silver is as it was.", allow_retries=False) from error
