@@ -18,7 +18,7 @@ from sluiceway.ingestion.errors import BodyTimeout, TooMuchInFlight
 MAX_IN_FLIGHT_BYTES = 256 * 1024 * 1024
 SILENCE_S = 30.0
 BODY_S = 30.0
-MAX_EVENTS = 100_000
+MAX_EVENTS = 50_000  # a request is loaded as a whole: others wait for about a second, however small they are
 LEAST_BYTES_PER_S = 1000.0
 
 

@@ -241,7 +241,7 @@ SETTINGS: dict[str, Setting] = {
         "SLUICEWAY_MAX_EVENT_BYTES", str(1024 * 1024), _integer(1024, 64 << 20), "Largest single event."
     ),
     "max_request_events": Setting(
-        "SLUICEWAY_MAX_REQUEST_EVENTS", "100000", _integer(1, 10_000_000), "Most events in one request."
+        "SLUICEWAY_MAX_REQUEST_EVENTS", "50000", _integer(1, 10_000_000), "Most events in one request."
     ),
     "spools": Setting(
         "SLUICEWAY_SPOOLS",

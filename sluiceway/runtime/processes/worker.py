@@ -178,7 +178,13 @@ def replay_handler(settings: Settings, database: Database) -> Handler:
         from sluiceway.loading.replay import replay_day
         from sluiceway.runtime.container import make_gate
 
-        bound = partial(replay_day, database, Lake(settings), make_gate(database))
+        bound = partial(
+            replay_day,
+            database,
+            Lake(settings),
+            make_gate(database),
+            max_event_bytes=settings.max_event_bytes,
+        )
         replay_id = UUID(message.payload["replay_id"])
         after = message.payload.get("after")
         if after is not None:
