@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import dagster as dg
 
+from orchestration.failing import without_secrets
 from orchestration.naming import bronze_key, day_of, days
 from orchestration.resources import Platform
 from sluiceway.catalog.contracts import Pipeline
@@ -32,6 +33,7 @@ def bronze_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
         freshness_policy=dg.FreshnessPolicy.time_window(fail_window=pipeline.spec.freshness.warn_after),
         retry_policy=dg.RetryPolicy(max_retries=2, delay=5),
     )
+    @without_secrets()
     def bronze(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         platform: Platform = context.resources.platform
         found = platform.lake.compact_day(platform.pipeline(pipeline.id), day_of(context.partition_key))

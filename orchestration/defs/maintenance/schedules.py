@@ -7,6 +7,7 @@ import dagster as dg
 
 from orchestration.defs.bronze.assets import damage
 from orchestration.defs.gold.sensors import GOLD_GROUPS
+from orchestration.failing import without_secrets
 from orchestration.naming import bronze_key, silver_key
 from orchestration.resources import Platform
 from sluiceway.catalog.contracts import Pipeline
@@ -19,6 +20,7 @@ SMALL_FILES = 32
 
 
 @dg.op(required_resource_keys={"platform"}, pool="silver")
+@without_secrets()
 def drop_what_is_past_retention(context: dg.OpExecutionContext) -> None:
     """Silver's partitions and bronze's days that retention lets go; old rows about batches and gates."""
     platform: Platform = context.resources.platform
@@ -31,6 +33,7 @@ def drop_what_is_past_retention(context: dg.OpExecutionContext) -> None:
 
 
 @dg.op(required_resource_keys={"platform"}, pool="lake", retry_policy=dg.RetryPolicy(max_retries=2, delay=30))
+@without_secrets()
 def compact_small_files_of_every_pipeline(context: dg.OpExecutionContext) -> None:
     """Today's and yesterday's bronze: a reader of today should not meet one object for every ten seconds."""
     platform: Platform = context.resources.platform

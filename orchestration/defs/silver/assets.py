@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import dagster as dg
 
+from orchestration.failing import without_secrets
 from orchestration.naming import bronze_key, day_of, days, silver_key
 from orchestration.resources import Platform
 from sluiceway.audit.actions import Action
@@ -39,6 +40,7 @@ def silver_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
         freshness_policy=dg.FreshnessPolicy.time_window(fail_window=pipeline.spec.freshness.warn_after),
         retry_policy=dg.RetryPolicy(max_retries=2, delay=5),
     )
+    @without_secrets()
     def silver(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         platform: Platform = context.resources.platform
         day = day_of(context.partition_key)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
+from orchestration.failing import without_secrets
 from orchestration.naming import silver_key
 from orchestration.resources import Platform
 from sluiceway.catalog.contracts import Pipeline
@@ -54,6 +55,7 @@ def silver_checks(pipeline: Pipeline, suite: SuiteSpec) -> dg.AssetChecksDefinit
     return checks
 
 
+@without_secrets()
 def deep_check(platform: Platform, pipeline: Pipeline) -> tuple[ExpectationOutcome, ...]:
     """The whole suite over the silver rows received in the last day; results are kept as origin `deep`."""
     from expectations.deep import deep_check_silver

@@ -14,6 +14,7 @@ import dagster as dg
 import sqlalchemy as sa
 
 from orchestration.defs.silver.checks import SEVERITY, check_name
+from orchestration.failing import without_secrets
 from orchestration.naming import bronze_key, silver_key
 from orchestration.resources import Platform
 from sluiceway.catalog.contracts import Pipeline
@@ -50,6 +51,7 @@ def streaming_sensor(pipelines: Sequence[Pipeline], checks: set[tuple[int, str]]
         required_resource_keys={"platform"},
         description="What the live path loaded, a pipeline and minute at a time.",
     )
+    @without_secrets()
     def streaming_report(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         platform: Platform = context.resources.platform
         reported = _reported(context.cursor)
