@@ -21,8 +21,9 @@ from sluiceway.transforms.contracts import Arrivals
 from sluiceway.transforms.service import DEFAULT_MAX_EVENT_BYTES, Transform
 from sluiceway.warehouse import letters
 from sluiceway.warehouse.contracts import EPOCH, PreparedBatch
+from sluiceway.warehouse.judging import Judged
 from sluiceway.warehouse.letters import Letter
-from sluiceway.warehouse.service import Connection, Judged, Warehouse
+from sluiceway.warehouse.service import Connection, Warehouse
 
 _US_PER_S = 1_000_000
 Then = Callable[[Connection, Pipeline, Mapping[UUID, bool]], None]

@@ -9,37 +9,34 @@ seldom, and drop nothing. `docs/adr/0003-loader.md` and `docs/adr/0012-fair-load
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import sqlalchemy as sa
 
-from sluiceway.catalog.contracts import Pipeline
 from sluiceway.infra import metrics
 from sluiceway.infra.clock import Clock, SystemClock
 from sluiceway.infra.database import Database
 from sluiceway.infra.trouble import describe
-from sluiceway.ingestion.contracts import START, LogReader, Position, SpoolRecord
+from sluiceway.ingestion.contracts import START, LogReader, Position
 from sluiceway.ingestion.spool.belonging import Identity
 from sluiceway.kit.faults import reach
-from sluiceway.loading.backlog import Backlog, Span
+from sluiceway.loading.backlog import Backlog
 from sluiceway.loading.book import PipelineBook
 from sluiceway.loading.catching_up import note_unloaded
+from sluiceway.loading.chunks import Chunk, Chunks
 from sluiceway.loading.claims import SpoolNameTaken, claim
 from sluiceway.loading.committing import Committer, Stopped
 from sluiceway.loading.contracts import LoaderStats
 from sluiceway.loading.gaps import tell_gap
 from sluiceway.loading.leases import Leases
-from sluiceway.loading.preparing import is_loadable, prepare
-from sluiceway.loading.reading import Taken, fetch
+from sluiceway.loading.preparing import is_loadable
 from sluiceway.loading.reporting import Reporter
 from sluiceway.loading.shares import Shares, Turn
 from sluiceway.quality.contracts import Gate
-from sluiceway.warehouse.contracts import CommittedBatch, CursorMove, PreparedBatch
+from sluiceway.warehouse.contracts import CommittedBatch
 from sluiceway.warehouse.errors import CursorMoved, PipelineBusy
 from sluiceway.warehouse.service import Warehouse
 
@@ -58,29 +55,6 @@ _FOLLOW_S = 1.0  # how often others' cursors are read
 _SCAN_S = 0.25  # looking ahead through a long backlog takes turns with loading it
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """What one turn read: batches in order, and where each pipeline is when they are committed."""
-
-    batches: list[PreparedBatch]
-    taken: dict[int, Taken]
-    unknown: int
-    unloadable: list[tuple[Pipeline, int]]
-    """Pipelines not to be loaded, and when the oldest of what was read of each was received, in µs."""
-
-    @property
-    def size_bytes(self) -> int:
-        return sum(taken.size_bytes for taken in self.taken.values())
-
-
-@dataclass(frozen=True, slots=True)
-class Ahead:
-    """The next batch of a pipeline, in the making while another is committed."""
-
-    pipeline_id: int
-    chunk: Future[Chunk]
 
 
 class Loader:
@@ -111,6 +85,7 @@ class Loader:
         self._clock = clock or SystemClock()
         self._max_batch_bytes = max_batch_bytes
         self._warehouse = Warehouse(database, gate, self._clock)
+        self._chunks = Chunks(reader, node, book, self._warehouse, self._clock)
         self.stats = LoaderStats()
         self._committer = Committer(
             database, self._warehouse, self.stats, self._clock,
@@ -129,8 +104,6 @@ class Loader:
         self._backlog: Backlog | None = None
         self._written: Position | None = None
         self._scanned = False  # up to the log's end, a moment ago
-        self._ahead: Ahead | None = None
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="loader-prepare")
         self.position: Position | None = None
         """Everything before it is committed; None until the database has been asked."""
         self.worked_at = time.monotonic()
@@ -181,7 +154,7 @@ class Loader:
             self._committer.pause(error, stop)
 
     def close(self) -> None:
-        self._executor.shutdown(wait=True, cancel_futures=True)
+        self._chunks.close()
         self._warehouse.close()
         self._committer.close()
         self._book.disconnect()
@@ -203,7 +176,7 @@ class Loader:
             now = time.monotonic()
             self._aside = {p: until for p, until in self._aside.items() if until > now}
             waiting = {p: size for p, size in self._own(backlog).items() if p not in self._aside}
-            turn = self._shares.choose(waiting, self._ahead.pipeline_id if self._ahead else None)
+            turn = self._shares.choose(waiting, self._chunks.ahead_of)
             if turn is None:
                 self._rest(backlog)
                 if self._aside:
@@ -212,7 +185,7 @@ class Loader:
                 return 0 if self._scanned else 1
             return max(1, self._serve(backlog, turn, stop))
         except CursorMoved as error:
-            self._forget_ahead()
+            self._chunks.forget()
             self._find_out(error)
             return 1
 
@@ -238,7 +211,7 @@ class Loader:
             self.stats.failing_since = self._clock.now()
             self.stats.last_error = describe(error)
         self._committer.failures += 1
-        self._forget_ahead()
+        self._chunks.forget()
         self._backlog = self.position = None
         self.recognised = False
 
@@ -266,8 +239,7 @@ class Loader:
         for pipeline_id in backlog:
             entry = self._book.get(pipeline_id)
             if entry is None or not is_loadable(entry.pipeline):
-                if self._ahead is not None and self._ahead.pipeline_id == pipeline_id:
-                    self._forget_ahead()
+                self._chunks.forget(pipeline_id)
                 if entry is not None:
                     connection = self._committer.connect()
                     if pipeline_id not in backlog:  # the connection is new: others had loaded it before
@@ -287,8 +259,8 @@ class Loader:
             self._followed_at = now
         self._held = held
         waiting = self._of_held(backlog)
-        if self._ahead is not None and self._ahead.pipeline_id not in waiting:
-            self._forget_ahead()
+        if self._chunks.ahead_of not in waiting:
+            self._chunks.forget()
         return waiting
 
     def _of_held(self, backlog: Backlog) -> dict[int, int]:
@@ -311,7 +283,7 @@ class Loader:
         try:
             self._commit_chunk(backlog, chunk, stop)
         except BaseException:
-            self._forget_ahead()
+            self._chunks.forget()
             raise
         sizes = {pipeline_id: taken.size_bytes for pipeline_id, taken in chunk.taken.items()}
         elapsed_s = time.monotonic() - began - (self._committer.paused_s - paused_s)
@@ -321,20 +293,16 @@ class Loader:
         return chunk.size_bytes
 
     def _chunk_of(self, backlog: Backlog, turn: Turn) -> Chunk:
-        if self._ahead is not None and turn.pipelines == (self._ahead.pipeline_id,):
-            ahead, self._ahead = self._ahead, None
-            try:
-                return ahead.chunk.result()
-            except Exception as error:  # whatever it was: read now, it is met where it is dealt with
-                log.warning("what was prepared ahead is prepared again: %s", describe(error))
+        if (ahead := self._chunks.take(turn.pipelines)) is not None:
+            return ahead
         max_bytes = turn.max_bytes if turn.light else min(turn.max_bytes, _FIRST_BYTES)
         limit = None if turn.light else max_bytes
         wanted = {p: backlog.spans(p, max_bytes=limit) for p in turn.pipelines}
-        return self._read(wanted, 2 * max_bytes if turn.light else max_bytes)
+        return self._chunks.read(wanted, 2 * max_bytes if turn.light else max_bytes)
 
     def _prepare_next(self, backlog: Backlog, chunk: Chunk) -> None:
         """Whoever has a backlog: its next batch is read and mapped while the database works on this one."""
-        if self._ahead is not None:
+        if self._chunks.ahead_of is not None:
             return
         left = self._of_held(backlog)
         for pipeline_id, taken in chunk.taken.items():
@@ -346,55 +314,7 @@ class Loader:
         before = chunk.taken.get(pipeline_id)
         spans = backlog.spans(pipeline_id, None if before is None else before.end, max_bytes)
         if spans:
-            made = self._executor.submit(self._read_ahead, {pipeline_id: spans}, max_bytes)
-            self._ahead = Ahead(pipeline_id, made)
-
-    def _forget_ahead(self) -> None:
-        ahead, self._ahead = self._ahead, None
-        if ahead is not None and not ahead.chunk.cancel():
-            ahead.chunk.exception()  # wait: what it uses is not for two
-
-    def _read_ahead(self, wanted: Mapping[int, Sequence[Span]], max_bytes: int) -> Chunk:
-        """The next chunk, its leaves made and the gate asked: there is time while the database works."""
-        chunk = self._read(wanted, max_bytes)
-        for batch in chunk.batches:
-            self._warehouse.ensure_leaves(batch)
-        return replace(chunk, batches=[self._judge_ahead(batch) for batch in chunk.batches])
-
-    def _judge_ahead(self, batch: PreparedBatch) -> PreparedBatch:
-        try:
-            return self._warehouse.judge_ahead(batch)
-        except Exception as error:
-            log.warning("the gate of %s failed ahead: %s", batch.pipeline.slug, describe(error))
-            return batch  # it is asked again with the commit, which knows what to do with a gate that fails
-
-    def _read(self, wanted: Mapping[int, Sequence[Span]], max_bytes: int) -> Chunk:
-        now = self._clock.now()
-        batches: list[PreparedBatch] = []
-        taken: dict[int, Taken] = {}
-        unloadable: list[tuple[Pipeline, int]] = []
-        unknown = 0
-        read = fetch(self._reader, wanted, max_bytes)
-        reach("loader.read")
-        for pipeline_id, found in read.items():
-            taken[pipeline_id] = replace(found, records=[])
-            entry = self._book.get(pipeline_id)
-            if entry is None or not is_loadable(entry.pipeline):
-                unknown += sum(record.events for record in found.records)
-                if entry is not None and found.records:
-                    oldest_us = min(record.received_us for record in found.records)
-                    unloadable.append((entry.pipeline, oldest_us))
-                continue
-            # A restored database may give out the id of a pipeline that it has forgotten to another tenant's.
-            own = [r for r in found.records if r.workspace_id == entry.pipeline.workspace_id]
-            unknown += sum(r.events for r in found.records) - sum(r.events for r in own)
-            batch = prepare(self._node, entry, own, now) if own else None
-            if batch is not None:
-                if len(own) < len(found.records):  # the cursor passes them all
-                    batch = replace(batch, cursor=CursorMove(self._node, *_stretch(found.records)))
-                batches.append(batch)
-        reach("loader.mapped")
-        return Chunk(batches, taken, unknown, unloadable)
+            self._chunks.prepare(pipeline_id, spans, max_bytes)
 
     def _commit_chunk(self, backlog: Backlog, chunk: Chunk, stop: threading.Event) -> None:
         for pipeline, oldest_us in chunk.unloadable:
@@ -423,8 +343,7 @@ class Loader:
     def _put_aside(self, pipeline_id: int) -> None:
         """Someone else (a replay) is at the pipeline: the others go on, it is tried again in a moment."""
         self._aside[pipeline_id] = time.monotonic() + _ASIDE_S
-        if self._ahead is not None and self._ahead.pipeline_id == pipeline_id:
-            self._forget_ahead()  # it would leave out what was not committed
+        self._chunks.forget(pipeline_id)  # it would leave out what was not committed
 
     def _compare(self, connection: psycopg.Connection[Any]) -> None:
         """A new connection may lead to another server, one that has not everything that was committed."""
@@ -446,7 +365,7 @@ class Loader:
 
     def _is_behind(self) -> bool:
         waiting = 0 if self._backlog is None else sum(self._of_held(self._backlog).values())
-        return not self._scanned or self._ahead is not None or waiting >= _BACKLOG_BYTES
+        return not self._scanned or self._chunks.ahead_of is not None or waiting >= _BACKLOG_BYTES
 
     def _count_unknown(self, events: int) -> None:
         self.stats.unknown += events
@@ -459,7 +378,3 @@ class Loader:
         stats.rows += committed.rows
         stats.duplicates += committed.duplicates
         stats.dead_letters += committed.dead_letters
-
-
-def _stretch(records: Sequence[SpoolRecord]) -> tuple[Position, Position]:
-    return records[0].position, records[-1].end

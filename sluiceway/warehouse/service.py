@@ -6,13 +6,11 @@ the notification; all or nothing. `docs/adr/0003-loader.md` says why this is exa
 """
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import orjson
 import polars as pl
 import psycopg
 
@@ -22,52 +20,37 @@ from sluiceway.infra.database import Database
 from sluiceway.ingestion.contracts import Position
 from sluiceway.kit.errors import SluicewayError
 from sluiceway.kit.faults import reach
-from sluiceway.quality.contracts import Gate, GateVerdict, Verdict
+from sluiceway.quality.contracts import Gate, GateVerdict
 from sluiceway.transforms.contracts import Rejected
 from sluiceway.warehouse import letters, replacing, repository, tracing
 from sluiceway.warehouse.contracts import EPOCH, CommittedBatch, PreparedBatch, Progress, Replaced, Span
 from sluiceway.warehouse.errors import CursorMoved, PipelineBusy, PipelineGone
-from sluiceway.warehouse.judgement import dead_letters, quarantine, released
+from sluiceway.warehouse.figures import announcement, batch_values
+from sluiceway.warehouse.judgement import dead_letters, quarantine
+from sluiceway.warehouse.judging import Judge, Judged
 from sluiceway.warehouse.known import KnownBook
 from sluiceway.warehouse.leaves import Leaves
 from sluiceway.warehouse.refusing import find_refused
-from sluiceway.warehouse.retention import LATE, SLACK
 from sluiceway.warehouse.samples import Series, SeriesBook, make_samples
-from sluiceway.warehouse.schema import EVENT_KEYS, partition_of
 from sluiceway.warehouse.writing import Writer
 
 Connection = psycopg.Connection[Any]
 
 LEVELS = {"1m": 60, "1h": 3600, "1d": 86400}
 _US = 1_000_000
-_FEW = 100  # ids that are looked up in less time than it takes to ask for the newest
 _DAY_US = 86_400 * _US
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """A batch after de-duplication and gate: what becomes rows, and what does not."""
-
-    rows: pl.DataFrame
-    verdict: GateVerdict
-    rejected: list[Rejected]
-    duplicates: int
-
-    @property
-    def outcome(self) -> Verdict:
-        return self.verdict.verdict
 
 
 class Warehouse:
     """Commits batches. One thread at a time; keeps what it knows of leaves and series between batches."""
 
     def __init__(self, database: Database, gate: Gate, clock: Clock) -> None:
-        self._gate = gate
         self._clock = clock
         self.leaves = Leaves(database)
         self._writer = Writer(self.leaves)
         self._series = SeriesBook()
         self.known = KnownBook(database)
+        self.judge = Judge(gate, self.known, clock)
 
     def close(self) -> None:
         """End what is done behind the commits."""
@@ -118,7 +101,7 @@ class Warehouse:
             state = self._state(connection, batch)
             if state is None:
                 return None
-            judged = self.judge(connection, batch, state.last_seq)
+            judged = self.judge.decide(connection, batch, state.last_seq)
             batch.timeline.enter("commit")
             reach("load.judged")
             committed, series = self._write(connection, batch, judged, state.last_seq)
@@ -195,7 +178,7 @@ class Warehouse:
             assert state is not None
             plan = replacing.plan(connection, batch, span)
             batch.timeline.enter("gate")
-            verdict = self.ask_gate(pipeline, plan.rows)
+            verdict = self.judge.ask(pipeline, plan.rows)
             batch.timeline.enter("commit")
             self._record(connection, batch, verdict)
             if verdict.verdict == "hold":
@@ -217,7 +200,7 @@ class Warehouse:
     ) -> tuple[Replaced, list[Series]]:
         pipeline, rows, old = batch.pipeline, judged.rows, plan.old
         seqs, fresh = replacing.keep_seqs(rows, old, last_seq)
-        values = _batch_values(batch, judged, seqs)
+        values = batch_values(batch, judged, seqs)
         values["batch_id"] = repository.insert_batch(connection, values)
         keyed = replacing.remove(connection, pipeline, span, plan, rows)
         series = self._insert(connection, pipeline, rows, seqs, values["batch_id"], keyed)
@@ -241,82 +224,13 @@ class Warehouse:
         )  # fmt: skip
         return done, series
 
-    def judge(self, connection: Connection, batch: PreparedBatch, last_seq: int) -> Judged:
-        """Drop duplicates (in the batch, then of silver), and let the gate decide about the rest."""
-        rows = batch.mapped.rows
-        rejected = list(batch.mapped.rejected)
-        mapped = len(rows)
-        if mapped > 1 and rows["event_id"].n_unique() < mapped:
-            rows = rows.unique(subset="event_id", keep="first", maintain_order=True)
-        if len(rows):
-            known = self._known_ids(connection, batch, rows["event_id"], last_seq)
-            if known:
-                rows = rows.filter(~pl.col("event_id").is_in(list(known)))
-        duplicates = mapped - len(rows)
-        ahead = batch.verdict if duplicates == 0 else None
-        if ahead is None and batch.pipeline.spec.quality is not None:
-            batch.timeline.enter("gate")
-        verdict = ahead or self.ask_gate(batch.pipeline, rows)
-        if batch.origin == "retry":
-            verdict = released(verdict)
-        kept, failed = quarantine(rows, verdict)
-        return Judged(kept, verdict, [*rejected, *failed], duplicates)
-
-    def _known_ids(
-        self, connection: Connection, batch: PreparedBatch, ids: pl.Series, last_seq: int
-    ) -> set[str]:
-        """Which of `ids` silver has had. Ids that grow with time are beyond all known ones: not looked up,
-        nor are those that the filter of known ids, where there is one, has never seen. Silver itself is
-        asked where retention may have dropped keys of the window: for retries, and events loaded too late."""
-        pipeline, window = batch.pipeline, batch.pipeline.spec.dedupe.window
-        since = EPOCH + timedelta(microseconds=min(batch.arrivals.received_us)) - window
-        until = EPOCH + timedelta(microseconds=max(batch.arrivals.received_us)) + window
-        self.known.check(pipeline.id, last_seq)
-        # The same line as retention's: a key is dropped with its week, when that is out of the window.
-        line = self._clock.now() - window - SLACK - LATE
-        kept = partition_of(EVENT_KEYS, since, "week").end > line
-        if batch.origin == "retry" or not kept:
-            wanted, table = ids.to_list(), pipeline.silver_table
-            found = repository.find_silver_ids(connection, table, wanted, since, until)
-            return found | repository.find_known_ids(connection, pipeline.id, wanted, since, until)
-        if len(ids) > _FEW:
-            days = repository.days_between(since, until)
-            suspects = self.known.suspects(connection, pipeline, ids, days, last_seq)
-            if suspects is not None:
-                asked = (
-                    repository.find_known_ids_on(connection, pipeline.id, some.to_list(), [day])
-                    for day, some in suspects
-                )
-                return set().union(*asked)
-            newest = repository.find_newest_id(connection, pipeline.id, str(ids.min()), since, until)
-            ids = ids.clear() if newest is None else ids.filter(ids <= newest)
-            self.known.looked_up(pipeline, len(ids), days[0])
-        if ids.is_empty():
-            return set()
-        return repository.find_known_ids(connection, pipeline.id, ids.to_list(), since, until)
-
-    def judge_ahead(self, batch: PreparedBatch) -> PreparedBatch:
-        """The batch with the gate's verdict on all of its rows, asked while there is time."""
-        if batch.pipeline.spec.quality is None:
-            return batch
-        with batch.timeline.stage("gate"):
-            verdict = self.ask_gate(batch.pipeline, batch.mapped.rows)
-        return replace(batch, verdict=verdict)
-
-    def ask_gate(self, pipeline: Pipeline, rows: pl.DataFrame) -> GateVerdict:
-        """The gate's verdict on typed rows."""
-        if rows.is_empty() or pipeline.spec.quality is None:
-            return GateVerdict("pass")
-        frame = rows.select([field.name for field in pipeline.spec.fields]).to_pandas()
-        return self._gate.check(pipeline, frame)
-
     def _write(
         self, connection: Connection, batch: PreparedBatch, judged: Judged, last_seq: int
     ) -> tuple[CommittedBatch, list[Series]]:
         pipeline = batch.pipeline
         rows = judged.rows
         seqs = np.arange(last_seq + 1, last_seq + 1 + len(rows), dtype=np.int64)
-        values = _batch_values(batch, judged, seqs)
+        values = batch_values(batch, judged, seqs)
         batch_id = repository.insert_batch(connection, values)
         reach("load.batch_row")
         series = self._insert(connection, pipeline, rows, seqs, batch_id)
@@ -415,56 +329,3 @@ class Warehouse:
             self._insert(connection, batch.pipeline, rows, seqs, batch_id=0)
 
         return find_refused(connection, batch, insert)
-
-
-def announcement(
-    pipeline: Pipeline,
-    values: dict[str, Any],
-    now: datetime,
-    seqs: tuple[int, int] | None,
-    trace: str | None = None,
-) -> str:
-    """The notification of new rows, as JSON of less than 7 kB. `seqs`: first and last new one, if any is.
-
-    `trace`: the batch's `traceparent`, if it is traced.
-    """
-    told = {
-        "t": "batch",
-        "w": pipeline.workspace_id,
-        "p": pipeline.id,
-        "s": pipeline.slug,
-        "seq": seqs,
-        "n": values["rows"],
-        "min": values["min_event_time"],
-        "max": values["max_event_time"],
-        "at": now,
-    }
-    if trace is not None:
-        told["tp"] = trace
-    return orjson.dumps(told, option=orjson.OPT_UTC_Z).decode()
-
-
-def _batch_values(batch: PreparedBatch, judged: Judged, seqs: npt.NDArray[np.int64]) -> dict[str, Any]:
-    measures = [measure.name for measure in batch.pipeline.spec.measures]
-    times = judged.rows["event_time"]
-    received = batch.arrivals.received_us
-    return {
-        "workspace_id": batch.pipeline.workspace_id,
-        "pipeline_id": batch.pipeline.id,
-        "name": batch.name,
-        "origin": batch.origin,
-        "pipeline_version": batch.pipeline.version,
-        "verdict": judged.outcome,
-        "events": len(batch.arrivals),
-        "rows": len(seqs),
-        "samples": sum(len(judged.rows) - judged.rows[name].null_count() for name in measures),
-        "duplicates": judged.duplicates,
-        "dead_letters": len(judged.rejected),
-        "size_bytes": batch.size_bytes,
-        "first_seq": int(seqs.min()) if len(seqs) else None,
-        "last_seq": int(seqs.max()) if len(seqs) else None,
-        "min_event_time": times.min(),
-        "max_event_time": times.max(),
-        "min_received_at": EPOCH + timedelta(microseconds=min(received)),
-        "max_received_at": EPOCH + timedelta(microseconds=max(received)),
-    }

@@ -45,7 +45,7 @@ def test_what_fails_while_it_is_prepared_ahead_is_prepared_again(
     make: Callable[..., Bench], database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench = make()
-    real = bench.loader._read_ahead
+    real = bench.loader._chunks._read_ahead
     failed: list[int] = []
 
     def fail_once(*given: Any) -> Any:
@@ -54,7 +54,7 @@ def test_what_fails_while_it_is_prepared_ahead_is_prepared_again(
             raise MemoryError
         return real(*given)
 
-    monkeypatch.setattr(bench.loader, "_read_ahead", fail_once)
+    monkeypatch.setattr(bench.loader._chunks, "_read_ahead", fail_once)
     sent = send_backlog(bench)
     bench.load()
     assert failed

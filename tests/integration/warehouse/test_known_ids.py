@@ -10,8 +10,9 @@ import pytest
 
 from sluiceway.infra.clock import FixedClock
 from sluiceway.infra.database import Database, Role
-from sluiceway.warehouse import known, repository, service
-from sluiceway.warehouse.service import Connection, Judged
+from sluiceway.warehouse import judging, known, repository
+from sluiceway.warehouse.judging import Judged
+from sluiceway.warehouse.service import Connection
 from tests.support.loaded import Loader
 from tests.support.loading import ORDERS, order, query
 
@@ -21,7 +22,7 @@ NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 @pytest.fixture(autouse=True)
 def every_batch_asks_the_filter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(known, "WORTH_IT", 1)
-    monkeypatch.setattr(service, "_FEW", 0)
+    monkeypatch.setattr(judging, "_FEW", 0)
 
 
 @pytest.fixture
@@ -152,10 +153,10 @@ def test_seqs_that_were_taken_back_are_seen_by_batches_too_small_to_ask(
     with database.connect(Role.OWNER) as connection:
         connection.execute("DELETE FROM silver.orders; DELETE FROM silver.event_keys")
         connection.execute("UPDATE app.pipeline_state SET last_seq = 0, events = 0")
-    monkeypatch.setattr(service, "_FEW", 100)
+    monkeypatch.setattr(judging, "_FEW", 100)
     assert one.load(events([1]), NOW).rows == 1
     assert other.load(events(range(50, 60)), NOW).rows == 10
-    monkeypatch.setattr(service, "_FEW", 0)
+    monkeypatch.setattr(judging, "_FEW", 0)
     assert one.load(events(range(50, 62)), NOW).rows == 2
 
 
