@@ -32,13 +32,13 @@ Connection = psycopg.Connection[Any]
 Suspects = list[tuple[date, pl.Series]]
 """Ids that silver may have had, by the day on which it may have had them."""
 
-WORTH_IT = 200_000
+WORTH_IT = 50_000
 """Ids that must have been looked up before a filter is made: who sends few, or ids that grow, needs none."""
 
-MOST_IDS = 200_000_000  # 350 MB
+MOST_IDS = 150_000_000  # 375 MB
 MOST_ANYWHERE = 5_000_000
-_BITS_AN_ID = 14  # about 0.3 % of new ids are looked up in vain, a day
-_HASHES = 6
+_BITS_AN_ID = 20  # about 0.03 % of new ids are looked up in vain, a day: in each of its slots
+_HASHES = 7
 _BLOCK_BITS = 512  # one cache line: an id costs one miss
 _ROOM = 1.05  # times as many as the day has when its filter is made: others may still come late
 _LEAST_ROOM = 500_000

@@ -144,7 +144,8 @@ def remove(
     connection.execute(
         sql.SQL(
             "DELETE FROM silver.event_keys k USING {} r WHERE k.pipeline_id = %s AND k.event_id = r.event_id"
-            " AND k.day = ANY(%s::date[]) AND k.seen_at >= %s::date AND k.seen_at < %s::date + 1"
+            " AND k.day = ANY(%s::date[]) AND k.slot = ANY('{{0,1,2,3,4,5,6,7}}')"
+            " AND k.seen_at >= %s::date AND k.seen_at < %s::date + 1"
             " AND (NOT r.elsewhere OR (k.seen_at >= %s AND k.seen_at < %s))"
         ).format(sql.Identifier(_REPLACED)),
         (pipeline.id, days, days[0], days[-1], span.begin, span.end),

@@ -25,6 +25,7 @@ Connection = psycopg.Connection[Any]
 _LOAD_LOCK = 0x10AD
 _SEPARATOR = "\x1f"
 _PIECE = 50_000  # ids
+_SLOTS = "unnest(%s::date[]) AS d (day) CROSS JOIN generate_series(0, 7) AS s (slot)"
 _LETTERS, _LETTERS_BYTES = 2_000, 8 * 1024 * 1024  # of a statement
 _LONG_MS = 4 * 3_600_000  # a gate over a whole day
 _LENIENT = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
@@ -122,11 +123,11 @@ def find_known_ids_on(
     # psycopg quotes the items of a list one by one: 6 µs each, as much as all else that is done for an event.
     together = joined.count(_SEPARATOR) == len(ids) - 1
     wanted = "string_to_array(%s, E'\\x1f')" if together else "%s"
-    # A day at a time: asked for all days at once, PostgreSQL goes through days times ids.
+    # A slot at a time: asked for all at once, PostgreSQL goes through slots times ids.
     rows = connection.execute(
-        "SELECT found.event_id FROM unnest(%s::date[]) AS d (day) CROSS JOIN LATERAL ("  # noqa: S608
+        f"SELECT found.event_id FROM {_SLOTS} CROSS JOIN LATERAL ("  # noqa: S608
         " SELECT event_id FROM silver.event_keys k"
-        f" WHERE k.pipeline_id = %s AND k.day = d.day AND k.event_id = ANY({wanted})"
+        f" WHERE k.pipeline_id = %s AND k.day = d.day AND k.slot = s.slot AND k.event_id = ANY({wanted})"
         " AND k.seen_at >= d.day AND k.seen_at < d.day + 1) found",
         (list(days), pipeline_id, joined if together else ids),
         prepare=False,
@@ -164,9 +165,9 @@ def find_newest_id(
     """The greatest id (by its bytes) that `find_known_ids` could find, unless all are below `least`."""
     # Without `least` a leaf that has no statistics yet would be read as a whole and sorted.
     row = connection.execute(
-        "SELECT max(found) FROM unnest(%s::date[]) AS d (day) CROSS JOIN LATERAL ("
+        f"SELECT max(found) FROM {_SLOTS} CROSS JOIN LATERAL ("  # noqa: S608
         " SELECT max(event_id) AS found FROM silver.event_keys k"
-        " WHERE pipeline_id = %s AND k.day = d.day AND event_id >= %s"
+        " WHERE pipeline_id = %s AND k.day = d.day AND k.slot = s.slot AND event_id >= %s"
         " AND seen_at >= d.day AND seen_at < d.day + 1) n",
         (days_between(since, until), pipeline_id, least),
         prepare=False,

@@ -175,8 +175,10 @@ def _create_partition(connection: psycopg.Connection[Any], parent: str, partitio
         ).format(leaf, _silver(parent))
     )
     if parent == EVENT_KEYS:
-        # The day before the id: random ids then touch the pages of their day, not those of the whole window.
-        connection.execute(sql.SQL("CREATE UNIQUE INDEX ON {} (pipeline_id, day, event_id)").format(leaf))
+        # Day and slot before the id: random ids then touch the pages of three hours, which stay in memory.
+        connection.execute(
+            sql.SQL("CREATE UNIQUE INDEX ON {} (pipeline_id, day, slot, event_id)").format(leaf)
+        )
     connection.execute(
         sql.SQL("ALTER TABLE {} ATTACH PARTITION {} FOR VALUES FROM ({}) TO ({})").format(
             _silver(parent),

@@ -72,20 +72,21 @@ def test_keys_outlive_the_window_by_what_may_wait(make: Callable[..., Bench], da
     assert len(query(database, ROWS)) == 1
 
 
-def old_index(database: Database, *days_ago: int) -> None:
-    """The leaves of these days as they were made before keys had a day."""
+def old_index(database: Database, columns: str, *days_ago: int) -> None:
+    """The leaves of these days with the index of an earlier release."""
     for at in [NOW - timedelta(days=days) for days in days_ago]:
         ensure_partitions(database, EVENT_KEYS, [at], "week")
         leaf = partition_of(EVENT_KEYS, at, "week").name
         with database.connect(Role.OWNER) as connection:
-            connection.execute(f"DROP INDEX silver.{leaf}_pipeline_id_day_event_id_idx")
-            connection.execute(f"CREATE UNIQUE INDEX ON silver.{leaf} (pipeline_id, event_id)")
+            connection.execute(f"DROP INDEX silver.{leaf}_pipeline_id_day_slot_event_id_idx")
+            connection.execute(f"CREATE UNIQUE INDEX ON silver.{leaf} ({columns})")
 
 
-def test_a_short_window_over_a_leaf_with_an_id_once_a_week(
-    make: Callable[..., Bench], database: Database
+@pytest.mark.parametrize("columns", ["pipeline_id, event_id", "pipeline_id, day, event_id"])
+def test_a_short_window_over_a_leaf_with_an_id_once_a_week_or_day(
+    make: Callable[..., Bench], database: Database, columns: str
 ) -> None:
-    old_index(database, 4)
+    old_index(database, columns, 4)
     bench = make(GATED + "dedupe: {window: 1h}\n", RuleGate(quarantine_negative))
     send(bench, 1, 4, amount=-1)
     send(bench, 1, 1)
@@ -120,10 +121,11 @@ def test_a_replay_leaves_the_keys_of_rows_that_it_does_not_replace(
     assert query(database, ROWS) == rows
 
 
+@pytest.mark.parametrize("columns", ["pipeline_id, event_id", "pipeline_id, day, event_id"])
 def test_a_replay_of_a_day_whose_key_is_another_rows(
-    make: Callable[..., Bench], database: Database, settings: Settings, tmp_path: Path
+    make: Callable[..., Bench], database: Database, settings: Settings, tmp_path: Path, columns: str
 ) -> None:
-    old_index(database, 4)
+    old_index(database, columns, 4)
     bench = make(SHORT)
     send(bench, 1, 4)
     send(bench, 2, 1)
@@ -134,3 +136,22 @@ def test_a_replay_of_a_day_whose_key_is_another_rows(
     rows, keys = query(database, ROWS), query(database, KEYS)
     replay(bench, database, settings, tmp_path / "spool", (NOW - timedelta(days=4)).date())
     assert (query(database, ROWS), query(database, KEYS)) == (rows, keys)
+
+
+def test_an_id_is_known_whatever_the_hour_it_came_in(make: Callable[..., Bench], database: Database) -> None:
+    bench = make(SHORT)
+    ensure_partitions(database, EVENT_KEYS, [NOW], "week")
+    with database.connect(Role.OWNER) as connection:
+        for hour in range(24):
+            for half, at in enumerate((f"{hour:02d}:00:00", f"{hour:02d}:59:59.999999")):
+                connection.execute(
+                    "INSERT INTO silver.event_keys (workspace_id, pipeline_id, event_id, seen_at)"
+                    " SELECT 1, id, %s, %s FROM app.pipelines",
+                    (f"o-{2 * hour + half}", f"{NOW.date()} {at}+00"),
+                )
+    assert query(database, "SELECT slot, count(*) FROM silver.event_keys GROUP BY 1 ORDER BY 1") == [
+        (slot, 6) for slot in range(8)
+    ]
+    for number in range(49):
+        send(bench, number, 0)
+    assert [event_id for event_id, _ in query(database, ROWS)] == ["o-48"]
