@@ -173,7 +173,7 @@ def _message(sender: str, to: str, mail_id: UUID, content: dict[str, str | None]
     message = EmailMessage(policy=SMTP_POLICY)
     message["From"] = sender
     message["To"] = (_address(to),)
-    message["Subject"] = content["subject"] or ""
+    message["Subject"] = _plain(content["subject"] or "")
     message["Date"] = datetime.now(UTC)
     # The same for every attempt, so that a mail that is delivered twice can be recognised.
     domain = sender.rpartition("@")[2].rstrip("> ") or "localhost"
@@ -185,12 +185,18 @@ def _message(sender: str, to: str, mail_id: UUID, content: dict[str, str | None]
     return message
 
 
+def _plain(text: str) -> str:
+    """One line that says what it says. What looks like an encoded word (RFC 2047) would be decoded, line ends
+    in it and all, and older releases of Python would write those as they are: further headers, or a body."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split()).replace("=?", "= ?")
+
+
 def _address(to: str) -> Address:
     try:
         found = Address(addr_spec=to)
     except (MessageError, ValueError, IndexError):
         found = Address()
-    if not found.username or not found.domain or any(ord(c) < 33 for c in to) or "," in to:
+    if not found.username or not found.domain or any(ord(c) < 33 for c in to) or "," in to or "=?" in to:
         raise InvalidAddress("That is no address that mail can be sent to.")
     return found
 

@@ -1,54 +1,24 @@
 """Mail: queued with its cause, sealed until it is sent, delivered once, or refused for good."""
 
 from collections.abc import Iterator
-from email import message_from_bytes
-from email.message import Message
-from email.policy import default
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from aiosmtpd.controller import Controller
 
 from sluiceway.infra import mail, outbox
 from sluiceway.infra.database import Database, Role
 from sluiceway.infra.settings import Settings, WrongSetting, load_settings
 from sluiceway.runtime.processes.worker import mail_handlers
-from tests.support.platform import free_port
+from tests.support.inbox import Inbox, running_inbox
 
 SECRET = "https://example.com/invitation/the-only-link"
 
 
-class Inbox:
-    """What a mail server was given. Addresses at `gone.example` are refused."""
-
-    def __init__(self) -> None:
-        self.messages: list[tuple[list[str], Message]] = []
-        self.trouble: str | None = None
-
-    async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: Any) -> str:
-        if address.endswith("@gone.example"):
-            return "550 no such mailbox"
-        envelope.rcpt_tos.append(address)
-        return "250 OK"
-
-    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
-        if self.trouble is not None:
-            return self.trouble
-        self.messages.append((envelope.rcpt_tos, message_from_bytes(envelope.content, policy=default)))
-        return "250 OK"
-
-
 @pytest.fixture
 def inbox() -> Iterator[tuple[Inbox, int]]:
-    handler = Inbox()
-    port = free_port()
-    controller = Controller(handler, hostname="127.0.0.1", port=port)
-    controller.start()
-    try:
-        yield handler, port
-    finally:
-        controller.stop()
+    with running_inbox() as found:
+        yield found
 
 
 def _settings(base: Settings, port: int) -> Settings:
@@ -93,7 +63,7 @@ def test_a_mail_is_sealed_then_delivered_then_forgotten(
     assert message["Subject"] == "Häuser Bcc: eve@example.com" and message["Bcc"] is None
     assert message["From"] == '"Data, Inc." <data@example.com>'
     assert message["Auto-Submitted"] == "auto-generated" and "@example.com>" in message["Message-ID"]
-    assert SECRET in message.get_content()  # type: ignore[attr-defined]  # an EmailMessage, by its policy
+    assert SECRET in message.get_content()
     sent = _rows(database)[0]
     assert sent.sealed is None and sent.sent_at is not None
     assert _work(database, _settings(settings, port)) == 0 and len(box.messages) == 1
