@@ -4,17 +4,46 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
 
 from dashboards_app.canvas.build import build
 from sluiceway.infra.database import Database
 from sluiceway.infra.keys import SecretKey
-from tests.support.browser import CHROMIUM, CHROMIUM_ARGUMENTS, sign_in
+from tests.support.browser import CHROMIUM, CHROMIUM_ARGUMENTS
 from tests.support.platform import RunningPlatform, flights, health, running_platform
 
 TEST_KEY = "a key for tests only, long enough to pass"
 expect.set_options(timeout=30_000)
+
+
+class Chromium:
+    """The browser of all tests here, started when it is first asked for. Close it."""
+
+    def __init__(self) -> None:
+        self._playwright: Playwright | None = None
+        self._browser: Browser | None = None
+
+    def browser(self) -> Browser:
+        if self._browser is None:
+            if not CHROMIUM.exists():
+                pytest.skip(f"{CHROMIUM} is not installed: apt-get install chromium")
+            self._playwright = sync_playwright().start()
+            self._browser = self._playwright.chromium.launch(
+                executable_path=str(CHROMIUM), args=CHROMIUM_ARGUMENTS
+            )
+        return self._browser
+
+    def close(self) -> None:
+        if self._browser is not None:
+            self._browser.close()
+        if self._playwright is not None:
+            self._playwright.stop()
+        self._browser = self._playwright = None
+
+
+_CHROMIUM = Chromium()
 
 
 @pytest.fixture(scope="session")
@@ -41,27 +70,50 @@ def platform(
         cluster.drop(url)
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """A module's browser. While it is open this thread counts as inside an event loop, and tests of other
-    folders that start one would fail: it must not outlive the module."""
-    if not CHROMIUM.exists():
-        pytest.skip(f"{CHROMIUM} is not installed: apt-get install chromium")
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=str(CHROMIUM), args=CHROMIUM_ARGUMENTS)
-        yield found
-        found.close()
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    """While a browser is open this thread counts as inside an event loop, and tests of other folders that
+    start one would fail: it does not outlive the tests here."""
+    yield
+    if nextitem is None or Path(__file__).parent not in nextitem.path.parents:
+        _CHROMIUM.close()
 
 
 @pytest.fixture(scope="module")
-def session_state(browser: Browser, platform: RunningPlatform) -> Any:
-    """The cookies of someone who signed in once."""
-    context = browser.new_context()
-    page = context.new_page()
-    sign_in(page, platform.url, platform.email, platform.password)
-    state = context.storage_state()
+def browser() -> Browser:
+    """One for all modules; what they share of it is closed with each."""
+    return _CHROMIUM.browser()
+
+
+@pytest.fixture(scope="module")
+def session_state(platform: RunningPlatform) -> Any:
+    """The cookies of someone who has signed in: by the API, the form has tests of its own."""
+    answer = httpx.post(
+        f"{platform.url}/v1/session",
+        json={"email": platform.email, "password": platform.password},
+        headers={"X-Sluiceway-Request": "1", "Origin": platform.url},
+        timeout=60,
+    )
+    assert answer.status_code == 201, answer.text
+    return {
+        "origins": [],
+        "cookies": [
+            {
+                "name": cookie.name, "value": cookie.value, "domain": "127.0.0.1", "path": cookie.path,
+                "expires": cookie.expires or -1, "httpOnly": True, "secure": False, "sameSite": "Lax",
+            }
+            for cookie in answer.cookies.jar
+        ],
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def window(browser: Browser, session_state: Any) -> Iterator[BrowserContext]:
+    """A signed-in window of a laptop's size: a module's pages fetch the app's scripts once."""
+    context = browser.new_context(storage_state=session_state, viewport={"width": 1366, "height": 900})
+    context.set_default_timeout(20_000)
+    yield context
     context.close()
-    return state
 
 
 @pytest.fixture
@@ -81,6 +133,8 @@ def open_context(browser: Browser, session_state: Any) -> Iterator[Callable[...,
 
 
 @pytest.fixture
-def page(open_context: Callable[..., BrowserContext]) -> Page:
-    """A signed-in page of a laptop's size."""
-    return open_context().new_page()
+def page(window: BrowserContext) -> Iterator[Page]:
+    """A signed-in page in the module's window."""
+    found = window.new_page()
+    yield found
+    found.close()
