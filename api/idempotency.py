@@ -5,7 +5,7 @@ kept sealed (`sluiceway.infra.envelope`), and for a day only.
 """
 
 import hashlib
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -21,7 +21,9 @@ from api import deps
 from api.errors import problem_response
 from api.security import identify
 from api.services import ApiServices
+from api.viewing import look
 from sluiceway.identity.contracts import Caller
+from sluiceway.identity.permissions import Permission
 from sluiceway.kit.errors import Conflict, InvalidInput, SluicewayError
 
 HEADER = "idempotency-key"
@@ -60,6 +62,7 @@ class IdempotentRoute(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
+        asked = tuple(_permissions(self.dependant))
 
         async def handler(request: Request) -> Response:
             key = request.headers.get(HEADER)
@@ -67,16 +70,37 @@ class IdempotentRoute(APIRoute):
                 return await handle(request)
             if not 1 <= len(key) <= 200:
                 raise InvalidInput("The Idempotency-Key should have 1 to 200 characters.")
-            return await _once(request, key, handle)
+            return await _once(request, key, handle, asked)
 
         return handler
 
 
+def _permissions(dependant: Any) -> Iterator[Permission]:
+    """What a route's dependencies ask for."""
+    for inner in dependant.dependencies:
+        if (found := getattr(inner.call, "permission", None)) is not None:
+            yield found
+        yield from _permissions(inner)
+
+
+def _identified(request: Request, services: ApiServices, asked: tuple[Permission, ...]) -> Caller:
+    """Who is asking, and may still: a kept answer is no way round what was taken from them since."""
+    found = identify(request, services)
+    if asked:
+        eyes = look(request, services, found)
+        for permission in asked:
+            eyes.check(permission)
+    return found
+
+
 async def _once(
-    request: Request, key: str, handle: Callable[[Request], Coroutine[Any, Any, Response]]
+    request: Request,
+    key: str,
+    handle: Callable[[Request], Coroutine[Any, Any, Response]],
+    asked: tuple[Permission, ...],
 ) -> Response:
     services = deps.services(request)
-    caller = await run_in_threadpool(identify, request, services)
+    caller = await run_in_threadpool(_identified, request, services, asked)
     content = f"{request.method} {request.url.path}?{request.url.query}\n".encode() + await request.body()
     ticket = _Ticket(caller, key, hashlib.sha256(content).digest())
     kept = await run_in_threadpool(_begin, services, ticket)

@@ -51,7 +51,8 @@ class PageGate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope["path"]
-        if path.startswith(OPEN_PREFIXES) or path in OPEN_PATHS:
+        # Files alone: a socket is nobody's before it is known whose.
+        if scope["type"] == "http" and (path.startswith(OPEN_PREFIXES) or path in OPEN_PATHS):
             await self._pass(scope, receive, send)
             return
         try:

@@ -13,8 +13,9 @@ from tests.support.attacks import address, parameters, unchecked
 PASSWORD = "correct horse battery"
 HERE = {"Origin": "http://localhost:8000"}
 UUID = "0198c0de-0000-7000-8000-000000000001"
-# It begins no session and changes nothing: whoever has the link and its password may send it from anywhere.
-SAFE_FORMS = frozenset({"/link/{token}"})
+# The first begins no session and changes nothing: whoever has the link and its password may send it from
+# anywhere. To the other identity providers send what they have signed; no cookie is asked for.
+SAFE_FORMS = frozenset({"/link/{token}", "/sign-in/provider/{provider_id}/logout"})
 EVIL = "https://evil.example"
 FOREIGN: dict[str, dict[str, str]] = {
     "no header of ours": {**HERE},
