@@ -27,8 +27,8 @@ from sluiceway.runtime.applying import apply_source, example_files
 EMAIL = "ada@example.com"
 PASSWORD = "correct horse battery staple"
 ROOT = Path(__file__).parents[2]
-START_TIMEOUT_S = 60.0
-LOAD_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 180.0
+LOAD_TIMEOUT_S = 180.0
 
 
 @dataclass(frozen=True)

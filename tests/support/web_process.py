@@ -59,7 +59,7 @@ def start_web(settings: Settings, database: Database, log: Path, *arguments: str
     with log.open("wb") as errors:
         process = subprocess.Popen(command, env=environment, stderr=errors)
     address = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while time.monotonic() < deadline and process.poll() is None:
         try:
             if httpx.get(f"{address}/readyz", timeout=2).status_code == 200:
@@ -73,4 +73,4 @@ def start_web(settings: Settings, database: Database, log: Path, *arguments: str
 
 def stop_web(web: Web) -> int:
     web.process.send_signal(signal.SIGTERM)
-    return web.process.wait(timeout=60)
+    return web.process.wait(timeout=120)

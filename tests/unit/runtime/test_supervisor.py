@@ -17,7 +17,7 @@ from sluiceway.runtime.logfiles import last_line, open_log, rotate
 from sluiceway.runtime.screen import Screen
 from sluiceway.runtime.supervisor import ProcessSpec, Supervisor, processes_file
 
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 
 
 @pytest.fixture
