@@ -14,9 +14,6 @@ BatchOrigin = Literal["live", "replay", "retry"]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-CHANNEL = "sluiceway_live"
-"""NOTIFY channel on which every process hears what has been committed."""
-
 
 @dataclass(frozen=True, slots=True)
 class CursorMove:

@@ -15,10 +15,11 @@ import psycopg
 from psycopg import sql
 
 from sluiceway.infra import outbox
+from sluiceway.infra.announcing import CHANNEL
 from sluiceway.ingestion.contracts import Position
 from sluiceway.kit.ids import uuid7
 from sluiceway.quality.contracts import ExpectationOutcome
-from sluiceway.warehouse.contracts import CHANNEL, CursorMove
+from sluiceway.warehouse.contracts import CursorMove
 
 Connection = psycopg.Connection[Any]
 
