@@ -67,18 +67,6 @@ def session_caller(services: "ApiServices", token: str) -> Caller:
         return sessions.find_session(connection, token, now=now, idle=idle)
 
 
-def forget_session(_services: "ApiServices", _token: str) -> None:
-    pass
-
-
-def forget_people(_services: "ApiServices", _workspace_id: int, _user_id: object = None) -> None:
-    pass
-
-
-def forget_sessions(_services: "ApiServices", _hashes: object) -> None:
-    pass
-
-
 def idle_limit(settings: Settings) -> timedelta:
     """After how long without a request a session that is not remembered ends."""
     return timedelta(minutes=settings.session_idle_minutes)

@@ -136,8 +136,10 @@ class Database:
                 engine = sa.create_engine(
                     "postgresql+psycopg://",
                     creator=lambda: psycopg.connect(self.conninfo(role)),
-                    pool_size=self._pool_size,
-                    max_overflow=0 if single else self._pool_size,
+                    # None beyond the pool: under load those were opened and closed again with every request.
+                    pool_size=self._pool_size if single else 2 * self._pool_size,
+                    max_overflow=0,
+                    pool_use_lifo=True,  # the one used last has its statements prepared
                     hide_parameters=True,  # an error tells the statement, never what was in it
                     **({"isolation_level": "AUTOCOMMIT"} if single else {}),
                 )

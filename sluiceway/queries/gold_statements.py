@@ -77,9 +77,7 @@ def gold_statement(
         listed = _listed(query, series, bindings)
         only_these = _only_these(query, plan, series, bindings)
     parts = [_gold_parts(query, plan, needed, workspace_id, only_these, bindings)]
-    parts += [
-        _table_part(s, query, plan, needed, workspace_id, bindings) for s in plan.segments if s.level == RAW
-    ]
+    parts += [_table_part(s, query, plan, needed, bindings) for s in plan.segments if s.level == RAW]
     groups: list[Composable] = []
     if query.grain is not None:
         groups.append(bucket_sql(SQL("g.bucket"), query.grain, query.timezone, bindings))
@@ -188,7 +186,6 @@ def _table_part(
     query: ResolvedQuery,
     plan: GoldPlan,
     needed: list[str],
-    workspace_id: int,
     bindings: Bindings,
 ) -> Composable:
     """Less than a minute of the silver table, in the shape of partial aggregates of one sample each."""
@@ -200,7 +197,6 @@ def _table_part(
     columns += [Identifier(d.name) for d in query.dimensions]
     columns += [SQL("event_time"), *(_OF_SAMPLE[name] for name in needed)]
     where = [
-        SQL("workspace_id = {}").format(bindings.bind(workspace_id)),
         SQL("event_time >= {}").format(bindings.bind(segment.begin)),
         SQL("event_time < {}").format(bindings.bind(segment.end)),
         SQL("v.value IS NOT NULL"),
