@@ -11,12 +11,13 @@ down_revision = "0025"
 branch_labels = None
 depends_on = None
 
-STATEMENTS = """
+KEPT = " Personal: whatever the senders'' event ids hold. Kept: the window of the pipeline, by whole weeks."
+STATEMENTS = f"""
 ALTER TABLE silver.event_keys ADD COLUMN slot smallint
   GENERATED ALWAYS AS ((extract(hour FROM seen_at AT TIME ZONE 'UTC')::integer / 3)::smallint) STORED;
 COMMENT ON TABLE silver.event_keys IS
   'Event ids of the de-duplication window; each weekly partition has a unique index'
-  ' (pipeline_id, day, slot, event_id).';
+  ' (pipeline_id, day, slot, event_id).{KEPT}';
 COMMENT ON COLUMN silver.event_keys.slot IS 'Which three hours of the day (UTC) seen_at lies in, from 0 to 7.';
 """
 
@@ -26,8 +27,9 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    run("""
+    run(f"""
     ALTER TABLE silver.event_keys DROP COLUMN slot;
     COMMENT ON TABLE silver.event_keys IS
-      'Event ids of the de-duplication window; each weekly partition has a unique index (pipeline_id, day, event_id).';
+      'Event ids of the de-duplication window; each weekly partition has a unique index'
+      ' (pipeline_id, day, event_id).{KEPT}';
     """)
