@@ -271,6 +271,7 @@ def test_whoever_seals_is_known_to_the_registry() -> None:
         "sluiceway/ingestion/senders/secrets.py": "app.pipeline_secrets",
         "sluiceway/identity/factors.py": "app.totp, app.sign_in_steps",
         "sluiceway/identity/providers.py": "app.identity_providers",
+        "sluiceway/identity/provider_sessions.py": "app.provider_sessions",
         "sluiceway/infra/mail.py": "app.mails",
         "api/idempotency.py": "app.idempotency_keys",
     }
@@ -297,6 +298,7 @@ def test_every_context_in_sql_is_the_one_its_slice_binds(database: Database, sec
         "app.totp": ({"user_id": one}, f"totp:{one}"),
         "app.sign_in_steps": ({"user_id": one}, f"totp:{one}"),
         "app.identity_providers": ({"id": one}, f"identity-provider:{one}"),
+        "app.provider_sessions": ({"session_id": one}, f"provider-session:{one}"),
         "app.idempotency_keys": (
             {"workspace_id": 1, "subject": "user:x", "key": "k"},
             "1/user:x/k",
