@@ -18,6 +18,7 @@ import pytest
 from sluiceway.ingestion.contracts import START
 from sluiceway.ingestion.spool import SpoolReader
 from tests.support.event_server import KEY, event_server
+from tests.support.faults.plugin import Record
 from tests.support.raw_http import request
 
 pytestmark = pytest.mark.faults
@@ -101,7 +102,9 @@ def endings(waiting: list[socket.socket]) -> Counter[bytes]:
 
 
 @pytest.mark.timeout(180 if COUNT < 5000 else 900)
-def test_slow_clients_are_in_nobodys_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_slow_clients_are_in_nobodys_way(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], fault: Record
+) -> None:
     allow_files(COUNT + SPARE_FILES)
     with event_server(tmp_path, **TIMES) as (port, pid):
         process = psutil.Process(pid)
@@ -146,4 +149,12 @@ def test_slow_clients_are_in_nobodys_way(tmp_path: Path, capsys: pytest.CaptureF
         while records := reader.read(at, 8 << 20):
             kept += len(records)
             at = records[-1].end
-    assert kept == ordinary.statuses[202] + 1, "nothing of the slow requests was taken"
+    acknowledged = ordinary.statuses[202] + 1
+    fault(
+        "slow connections",
+        times=COUNT,
+        acknowledged=acknowledged,
+        lost=max(0, acknowledged - kept),
+        doubled=max(0, kept - acknowledged),
+    )
+    assert kept == acknowledged, "nothing of the slow requests was taken"
