@@ -16,6 +16,17 @@ from sluiceway.infra.keyring import ensure_first_key
 from sluiceway.infra.keys import SecretKey
 
 _LOCK = 0x51_01_CE_3A_11
+# Each time, since an update of the extension may open the schema again.
+_CLOSED_CHUNKS = """
+DO $$
+BEGIN
+  -- Chunks have no policies of their own, and what is granted on a hypertable is granted on them.
+  IF EXISTS (SELECT FROM pg_extension WHERE extname = 'timescaledb') THEN
+    REVOKE USAGE ON SCHEMA _timescaledb_internal FROM PUBLIC;
+    GRANT USAGE ON SCHEMA _timescaledb_internal TO sluiceway_writer, sluiceway_modeler;
+  END IF;
+END $$
+"""
 
 
 def migrate(database: Database, key: SecretKey, revision: str = "head") -> None:
@@ -31,6 +42,7 @@ def migrate(database: Database, key: SecretKey, revision: str = "head") -> None:
             command.upgrade(config, revision)
             connection.commit()
             _ensure_first_workspace(connection)
+            connection.execute(sa.text(_CLOSED_CHUNKS))
             if _has_keys(connection):
                 ensure_first_key(connection, key)
             connection.commit()

@@ -70,7 +70,7 @@ def run_dbt(database: Database, folder: Path, *arguments: str) -> str:
         env=dbt_environment(),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-4000:]
