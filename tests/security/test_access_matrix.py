@@ -21,7 +21,7 @@ from tests.support.attacks import unchecked
 from tests.support.callers import NOBODY, SPOOFED, TREASURE, Planted, everything_but, person, strangers
 from tests.support.routes import permissions_of
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 # Answers everybody, and shows nothing of anybody.
 OPEN = frozenset({
