@@ -112,7 +112,7 @@ def test_a_moved_widget_is_kept_and_moves_in_another_browser(
     expect(one.locator(".toast")).to_have_text("Layout saved")
     moved = layout(one)
     assert moved["memory-now"]["x"] == 0 and moved != before
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while layout(other) != moved and time.monotonic() < end:
         other.wait_for_timeout(50)
     assert layout(other) == moved
