@@ -25,5 +25,6 @@ def overview(email: str, error: SluicewayError | None = None) -> str:
         '<form method="post" action="/account/data/deletion"><div class="adding">'
         f"<label>Type your address, {escape(email)}, if you mean it"
         '<input name="email" type="email" autocomplete="off" spellcheck="false" required maxlength="300"'
-        f'{invalid(error)}></label><button class="button">Delete for good</button></div></form></section>'
+        f'{invalid(error)}></label><button class="button danger">Delete for good</button></div></form>'
+        "</section>"
     )

@@ -34,7 +34,7 @@ def overview(
 def _form(preferred: Preferences, error: SluicewayError | None) -> str:
     themes = _options([(name, _THEMES[name]) for name in THEMES], preferred.theme)
     zones = _options(
-        [("", "UTC; on dashboards the browser's own"), *((z, z) for z in sorted(time_zones()))],
+        [("", "Automatic"), *((z, z) for z in sorted(time_zones()))],
         preferred.time_zone or "",
     )
     return (
@@ -46,7 +46,8 @@ def _form(preferred: Preferences, error: SluicewayError | None) -> str:
         f' placeholder="/" spellcheck="false" value="{escape(preferred.start_page or "")}"'
         f'{invalid(error)}></label><button class="button">Keep</button></div></form>'
         '<p class="meta">The path of any page, as its address shows it: /pipelines, or /dashboard?slug=…'
-        " A sign-in leads there.</p></section>"
+        " A sign-in leads there. The automatic time zone is UTC, and on dashboards the browser’s own.</p>"
+        "</section>"
     )
 
 

@@ -26,8 +26,8 @@ def remove(member: dict[str, Any]) -> None:
     """Says what it means before it is done."""
     held = client().get(f"/v1/members/{member['id']}/belongings")
     st.html(ui.who(member["name"], member["email"]))
-    if any(held[name] for name in _COUNTED):
-        st.html(ui.facts([(title, f"{held[name]:,}") for name, title in _COUNTED.items()]))
+    if counted := [(title, f"{held[name]:,}") for name, title in _COUNTED.items() if held[name]]:
+        st.html(ui.facts(counted))
     heirs = _heirs(member["id"])
     with st.form("remove", border=False):
         heir = None
@@ -59,8 +59,10 @@ def _said(held: dict[str, int]) -> str:
     """What else happens, and what does not."""
     happens = []
     if held["sessions"]:
-        happens.append(f"{ui.some(held['sessions'], 'session')} here ends at once")
+        ends = "ends" if held["sessions"] == 1 else "end"
+        happens.append(f"{ui.some(held['sessions'], 'session')} here {ends} at once")
     if held["invitations"]:
-        happens.append(f"{ui.some(held['invitations'], 'invitation')} of theirs is taken back")
+        are = "is" if held["invitations"] == 1 else "are"
+        happens.append(f"{ui.some(held['invitations'], 'invitation')} of theirs {are} taken back")
     said = f"{'; '.join(happens)}. " if happens else ""
     return f"{said}Their account stays, and so do their other workspaces."

@@ -42,6 +42,12 @@ masks:
 """,
 }
 
+_MADE: dict[str, dict[str, Any]] = {
+    "/v1/keys": {"name": "weekly report", "scopes": ["read"]},
+    "/v1/dashboards/flights-operations/links": {"name": "lobby"},
+    "/v1/invitations": {"email": "mary@example.com", "role": "viewer"},
+}
+
 
 @dataclass(frozen=True)
 class _Person:
@@ -54,8 +60,8 @@ class _Person:
 
 
 PEOPLE = (
-    _Person("grace@example.com", "Grace Hopper", "admin", _LINUX, "platform"),
-    _Person("katherine@example.com", "Katherine Johnson", "editor", _FIREFOX, "platform"),
+    _Person("grace@example.com", "Grace Hopper", "editor", _LINUX, "platform"),
+    _Person("katherine@example.com", "Katherine Johnson", "admin", _FIREFOX, "platform"),
     _Person(
         "bessie@partner.example.com", "Bessie Coleman", "viewer", _PHONE, "partners", {"airports": ["LGA"]}
     ),
@@ -116,6 +122,10 @@ class Crew:
             accepted = {"token": token, "name": person.name, "password": PASSWORD}
             answer = client.post("/v1/invitations/acceptance", json=accepted)
             assert answer.is_success, answer.text
+            if person.role == "admin":  # so that somebody besides the owner has something to leave behind
+                for path, made in _MADE.items():
+                    answer = client.post(path, json=made)
+                    assert answer.is_success, f"{path}: {answer.text}"
         if person.attributes:
             found = self._do("GET", f"/v1/members?search={person.email}")["items"][0]
             self._do("PATCH", f"/v1/members/{found['id']}", {"attributes": person.attributes})

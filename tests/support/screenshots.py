@@ -44,18 +44,18 @@ PICTURES = (
     Picture("provenance", "/dashboard?slug=flights-operations", height=760, open_card="departures"),
     Picture("platform-health", "/dashboard?slug=platform-health", height=1080, scheme="dark"),
     Picture("pipelines", "/pipelines", height=620),
-    Picture("dashboards", "/", height=420),
+    Picture("dashboards", "/", height=600),
     Picture("health", "/health", height=900),
 )
 # Of a workspace that `tests.support.crew` has filled.
 ADMINISTRATION = (
     Picture("members", "/members", height=600),
     Picture("member-removed", "/members", height=760, press=("More", "Remove from workspace")),
-    Picture("teams", "/members?view=teams", height=420),
+    Picture("teams", "/members?view=teams", height=600),
     Picture("roles", "/members?view=roles", height=900),
-    Picture("sessions", "/members?view=sessions", height=820),
-    Picture("access-rules", "/rules", height=420),
-    Picture("keys", "/keys", height=520),
+    Picture("sessions", "/members?view=sessions", height=760),
+    Picture("access-rules", "/rules", height=600),
+    Picture("keys", "/keys", height=600),
     Picture("audit", "/audit", height=820),
     Picture("usage", "/usage", height=780),
     Picture("single-sign-on", "/settings?view=sign-in", height=760),
@@ -81,7 +81,7 @@ def take(
             color_scheme=picture.scheme,
         )
         page = window.new_page()
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(60_000)
         page.goto(url + picture.path)
         _wait(page, picture)
         found.append(into / f"{picture.name}.png")
@@ -96,14 +96,21 @@ def _wait(page: Page, picture: Picture) -> None:
         wait_until_drawn(page)
     elif page.locator("#root").count():  # the app's; the others are there as soon as they are loaded
         page.locator(".sw-heading h1").wait_for()
-        page.locator('[data-testid="stApp"][data-test-script-state="notRunning"]').wait_for()
+        _quiet(page)
     for name in picture.press:
         page.get_by_text(name, exact=True).last.click()
         page.wait_for_timeout(SETTLE_MS)
+        _quiet(page)
     if picture.open_card:
         page.locator(f'[data-widget="{picture.open_card}"] .w-foot').click()
         page.locator(".prov").wait_for()
     page.wait_for_timeout(SETTLE_MS)
+
+
+def _quiet(page: Page) -> None:
+    """Until the app's script is through, and no part of the page waits for its own."""
+    page.locator('[data-testid="stApp"][data-test-script-state="notRunning"]').wait_for()
+    page.wait_for_function("() => !document.querySelector('[data-testid=stSkeleton]')")
 
 
 def main() -> int:
