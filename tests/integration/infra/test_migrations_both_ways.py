@@ -1,5 +1,6 @@
 """Every migration can be undone on a full database, and done again: the schema is what it was each time."""
 
+import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -36,13 +37,20 @@ def revisions() -> list[str]:
 
 
 @pytest.fixture
-def empty(cluster: Cluster, secret_key: SecretKey) -> Iterator[Database]:
+def url(cluster: Cluster) -> Iterator[str]:
+    """Of a database without any schema."""
+    name = f"both_ways_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(cluster.server.url_of("postgres"), autocommit=True) as connection:
-        connection.execute("CREATE DATABASE both_ways")
-    database = Database(cluster.server.url_of("both_ways"), secret_key)
+        connection.execute(f"CREATE DATABASE {name}")
+    yield cluster.server.url_of(name)
+    cluster.drop(cluster.server.url_of(name))
+
+
+@pytest.fixture
+def empty(url: str, secret_key: SecretKey) -> Iterator[Database]:
+    database = Database(url, secret_key)
     yield database
     database.dispose()
-    cluster.drop(cluster.server.url_of("both_ways"))
 
 
 def run(database: Database, direction: str, revision: str) -> None:
@@ -100,9 +108,8 @@ SAME: dict[str, list[str]] = {"gone": [], "new": []}
 
 
 def test_each_migration_is_undone_and_done_again_on_a_full_database(
-    empty: Database, secret_key: SecretKey, cluster: Cluster
+    empty: Database, secret_key: SecretKey, url: str
 ) -> None:
-    url = cluster.server.url_of("both_ways")
     order = revisions()
     as_new: dict[str, frozenset[str]] = {}
     for revision in order:
@@ -146,7 +153,7 @@ WHERE n.nspname IN ('app', 'silver', 'gold', 'quality') AND c.relkind IN ('r', '
 """
 
 
-def test_the_last_downgrade_leaves_nothing(empty: Database, secret_key: SecretKey, cluster: Cluster) -> None:
+def test_the_last_downgrade_leaves_nothing(empty: Database, secret_key: SecretKey, url: str) -> None:
     migrate(empty, secret_key, LOWEST)
     run(empty, "downgrade", "base")
-    assert schema_of(cluster.server.url_of("both_ways")) == frozenset()
+    assert schema_of(url) == frozenset()
