@@ -6,8 +6,7 @@ what is tested is that none gets in. In a workspace of its own, so that other te
 
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
-from typing import Any
+from dataclasses import dataclass
 
 import httpx
 import orjson
@@ -17,15 +16,25 @@ from playwright.sync_api import Browser, BrowserContext, Page
 from sluiceway.identity.keys import create_key
 from sluiceway.identity.service import create_user
 from sluiceway.infra.database import Role
+from tests.support.attacked_texts import (
+    BROWSER,
+    DASHBOARD,
+    IMAGE,
+    LINK,
+    NAMED,
+    PIPELINE,
+    RULE,
+    SCRIPT,
+    SHORT,
+    SVG,
+    events,
+)
 from tests.support.attacks import SCRIPTS
-from tests.support.browser import sign_in
 from tests.support.platform import RunningPlatform
 
 pytestmark = pytest.mark.browser
 
-SCRIPT, IMAGE, SVG, FRAME, LINK, TEMPLATE = SCRIPTS
 EMAIL, PASSWORD = "mallory@example.com", "a passphrase that nobody guesses 71"
-SHORT = "<b data-xss>"
 FOUND = """() => {
   const found = window.xss ? ["a script ran"] : [];
   const look = (root) => root.querySelectorAll("*").forEach((element) => {
@@ -51,90 +60,34 @@ TEXTS = """() => {
   return texts.join(" ");
 }"""
 
-PIPELINE = {
-    "kind": "Pipeline",
-    "name": "attacked",
-    "title": f"Title {IMAGE}",
-    "description": f"Words {SCRIPT} {FRAME} {LINK}",
-    "event": {"id": "id", "time": "at"},
-    "fields": [
-        {
-            "name": "shop",
-            "type": "string",
-            "role": "dimension",
-            "title": SVG,
-            "description": f"{IMAGE} {TEMPLATE}",
-        },
-        {"name": "note", "type": "string", "title": FRAME[:80], "description": SCRIPT},
-        {"name": "amount", "type": "number", "role": "measure", "unit": SHORT, "title": IMAGE},
-        {"name": "must", "type": "integer", "required": True},
-    ],
-}
-COUNT: dict[str, Any] = {"pipeline": "attacked", "measures": [{"agg": "sum", "field": "amount"}]}
-DASHBOARD = {
-    "kind": "Dashboard",
-    "name": "attacked-board",
-    "title": f"Board {IMAGE}",
-    "description": f"About {SCRIPT} {LINK}",
-    "time": {"last": "7d"},
-    "widgets": [
-        {
-            "id": "stat", "type": "stat", "title": SVG, "description": IMAGE, "query": COUNT,
-            "chart": {"unit": SHORT},
-        },
-        {
-            "id": "line", "type": "line", "title": IMAGE,
-            "query": {**COUNT, "dimensions": ["shop"], "grain": "1h"},
-            "chart": {"series": "shop", "x_title": SVG, "y_title": IMAGE},
-        },
-        {"id": "bar", "type": "bar", "title": SCRIPT, "query": {**COUNT, "dimensions": ["shop"]}},
-        {
-            "id": "rows", "type": "table", "title": FRAME[:120],
-            "query": {"pipeline": "attacked", "rows": ["shop", "note"]},
-            "chart": {"columns": [{"name": "note", "title": IMAGE, "unit": SHORT}]},
-        },
-        {"id": "words", "type": "text", "title": LINK[:120], "text": "\n\n".join(["# Words", *SCRIPTS])},
-    ],
-}  # fmt: skip
-SUITE = {
-    "kind": "Suite",
-    "name": "attacked-suite",
-    "title": IMAGE,
-    "description": SCRIPT,
-    "expectations": [{"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "shop"}}],
-}
 
+@dataclass(frozen=True)
+class Attacked:
+    """Where it is, what was handed out (a link and an invitation), and its owner's session."""
 
-def events() -> list[dict[str, Any]]:
-    now = datetime.now(UTC).isoformat()
-    good = [
-        {
-            "id": f"{n} {text}",
-            "at": now,
-            "shop": text,
-            "note": f"{text} {SCRIPTS[n - 1]}",
-            "amount": n,
-            "must": 1,
-        }
-        for n, text in enumerate(SCRIPTS)
-    ]
-    return [*good, {"id": f"dead {IMAGE}", "at": now, "shop": SCRIPT, "must": f"{IMAGE} {SVG}"}]
+    url: str
+    handed_out: dict[str, str]
+    cookies: dict[str, str]
 
 
 @pytest.fixture(scope="module")
-def attacked(platform: RunningPlatform) -> RunningPlatform:
+def attacked(platform: RunningPlatform) -> Iterator[Attacked]:
     """A workspace whose every text is an attack, entered as its people and senders would."""
     with platform.database.engine(Role.OWNER).begin() as connection:
+        organization_id = connection.exec_driver_sql(
+            "INSERT INTO app.organizations (slug, name) VALUES ('attacked', %(name)s) RETURNING id",
+            {"name": f"House {IMAGE}"},
+        ).scalar_one()
         workspace_id = connection.exec_driver_sql(
             "INSERT INTO app.workspaces (organization_id, slug, name)"
-            " VALUES (1, 'attacked', %(name)s) RETURNING id",
-            {"name": f"Room {IMAGE}"},
+            " VALUES (%(organization)s, 'attacked', %(name)s) RETURNING id",
+            {"organization": organization_id, "name": f"Room {IMAGE}"},
         ).scalar_one()
     with platform.database.transaction(Role.APP, workspace_id=workspace_id) as connection:
         create_user(connection, EMAIL, f"Mallory {IMAGE}", PASSWORD, "owner", workspace_id)
         ingest = create_key(connection, workspace_id, f"Key {SVG}", ["ingest"])
         create_key(connection, workspace_id, LINK[:100], ["read"])
-    headers = {"X-Sluiceway-Request": "1", "Origin": platform.url}
+    headers = {"X-Sluiceway-Request": "1", "Origin": platform.url, "User-Agent": BROWSER}
     with httpx.Client(base_url=platform.url, headers=headers, timeout=60) as client:
         answer = client.post("/v1/session", json={"email": EMAIL, "password": PASSWORD})
         assert answer.status_code == 201, answer.text
@@ -145,6 +98,8 @@ def attacked(platform: RunningPlatform) -> RunningPlatform:
             content = orjson.dumps(document)
             answer = client.put(path, content=content, headers={"Content-Type": "application/yaml"})
             assert answer.is_success, f"{path}: {answer.text}"
+        cookies = dict(client.cookies)
+        addresses = _administer(platform, client, organization_id)
         sent = client.post(
             "/v1/pipelines/attacked/events",
             content=b"\n".join(orjson.dumps(event) for event in events()),
@@ -158,17 +113,60 @@ def attacked(platform: RunningPlatform) -> RunningPlatform:
                 "row_count"
             ]
             if letters and rows == len(SCRIPTS):
-                return platform
+                break
             assert time.monotonic() < end, f"{rows} rows and {len(letters)} dead letters are there"
             time.sleep(0.1)
+    yield Attacked(platform.url, addresses, cookies)
+    with platform.database.engine(Role.OWNER).begin() as connection:
+        connection.exec_driver_sql(  # it stands on the one page for signing in
+            "DELETE FROM app.identity_providers WHERE organization_id = %(o)s", {"o": organization_id}
+        )
+
+
+def _administer(platform: RunningPlatform, client: httpx.Client, organization_id: int) -> dict[str, str]:
+    """What owners and administrators name; returns where a link and an invitation lead."""
+    with platform.database.engine(Role.OWNER).begin() as connection:
+        values = {
+            "o": organization_id,
+            "email": EMAIL,
+            "door": f"Door {IMAGE}",
+            "passkey": f"Passkey {IMAGE}",
+        }
+        connection.exec_driver_sql(
+            "INSERT INTO app.passkeys (id, user_id, credential_id, public_key, sign_count, synced, name)"
+            " SELECT gen_random_uuid(), id, 'x', 'y', 0, false, %(passkey)s"
+            " FROM app.users WHERE email = %(email)s",
+            values,
+        )
+        connection.exec_driver_sql(
+            "INSERT INTO app.identity_providers"
+            " (id, organization_id, name, issuer, client_id, scopes, groups_claim)"
+            " VALUES (gen_random_uuid(), %(o)s, %(door)s, 'https://sso.example.com', %(door)s, '{openid}',"
+            " 'g')",
+            values,
+        )
+    rule = orjson.dumps(RULE)
+    answer = client.put("/v1/rules/attacked-rule", content=rule, headers={"Content-Type": "application/yaml"})
+    assert answer.is_success, answer.text
+    made = {}
+    for path, body in NAMED:
+        answer = client.post(path, json=body)
+        assert answer.is_success, f"{path}: {answer.text}"
+        made[path] = answer.json()
+    role = made["/v1/roles"]["slug"]
+    invited = client.post("/v1/invitations", json={"email": "guest@example.com", "role": role})
+    assert invited.is_success, invited.text
+    return {"invitation": invited.json()["link"], "link": made[NAMED[-1][0]]["url"]}
 
 
 @pytest.fixture(scope="module")
-def window(browser: Browser, attacked: RunningPlatform) -> Iterator[BrowserContext]:
+def window(browser: Browser, attacked: Attacked) -> Iterator[BrowserContext]:
     """A browser window in which any script that gets into a page runs."""
     context = browser.new_context(bypass_csp=True, viewport={"width": 1366, "height": 1800})
     context.set_default_timeout(60_000)
-    sign_in(context.new_page(), attacked.url, EMAIL, PASSWORD)
+    context.add_cookies(
+        [{"name": name, "value": value, "url": attacked.url} for name, value in attacked.cookies.items()]
+    )
     yield context
     context.close()
 
@@ -194,7 +192,7 @@ def shown(page: Page, part: str) -> None:
     assert page.evaluate(FOUND) == []
 
 
-def test_a_script_that_gets_in_would_be_found(page: Page, attacked: RunningPlatform) -> None:
+def test_a_script_that_gets_in_would_be_found(page: Page, attacked: Attacked) -> None:
     """The control: without it, nothing found would mean nothing."""
     page.goto(f"{attacked.url}/sign-out")
     page.evaluate("(html) => { document.body.innerHTML = html; }", IMAGE)
@@ -210,17 +208,66 @@ def test_a_script_that_gets_in_would_be_found(page: Page, attacked: RunningPlatf
         ("/pipelines", f"Title {IMAGE}"),
         ("/dead-letters", "attacked"),
         ("/keys", f"Key {SVG}"),
+        ("/keys?view=accounts", f"Account {IMAGE}"),
+        ("/members", f"Mallory {IMAGE}"),
+        ("/members?view=invitations", "guest@example.com"),
+        ("/members?view=teams", f"Team {IMAGE}"),
+        ("/members?view=roles", f"Role {IMAGE}"),
+        ("/members?view=sessions", EMAIL),
+        ("/rules", IMAGE),
+        ("/audit", IMAGE),
+        ("/settings", "attacked"),
+        ("/settings?view=sign-in", f"Door {IMAGE}"),
+        ("/settings?view=organization", f"House {IMAGE}"),
+        ("/account", f"Passkey {IMAGE}"),
+        ("/account/preferences", f"Room {IMAGE}"),
+        ("/account/data", "Delete the account"),
         ("/sign-out", EMAIL),
     ],
 )
-def test_no_page_runs_what_a_text_says(page: Page, attacked: RunningPlatform, path: str, part: str) -> None:
+def test_no_page_runs_what_a_text_says(page: Page, attacked: Attacked, path: str, part: str) -> None:
     page.goto(attacked.url + path)
-    if path != "/sign-out":
+    if page.locator("#root").count():  # the app's; one's own account is a page of forms
         settle(page)
     shown(page, part)
 
 
-def test_the_board_draws_texts_as_texts(page: Page, attacked: RunningPlatform) -> None:
+def test_no_page_for_strangers_runs_what_a_text_says(page: Page, attacked: Attacked) -> None:
+    """What links and mails lead to, and the page for signing in."""
+    browser = page.context.browser
+    assert browser is not None
+    context = browser.new_context(bypass_csp=True)
+    context.set_default_timeout(60_000)
+    for path, part in (
+        ("/sign-in", f"Door {IMAGE}"),
+        (attacked.handed_out["invitation"], f"Room {IMAGE}"),
+        (attacked.handed_out["invitation"], f"Mallory {IMAGE}"),
+        (attacked.handed_out["link"], f"Board {IMAGE}"),
+    ):
+        visit = context.new_page()
+        visit.goto(attacked.url + "/" + path.split("/", 3)[3] if "://" in path else attacked.url + path)
+        shown(visit, part)
+        visit.close()
+    context.close()
+
+
+def test_no_dialog_runs_what_a_text_says(page: Page, attacked: Attacked) -> None:
+    """What the rows' first buttons open, on the pages where administrators name things."""
+    opened = 0
+    for path in ("/members?view=teams", "/members?view=roles", "/keys?view=accounts"):
+        page.goto(attacked.url + path)
+        settle(page)
+        for number in range(min(2, page.locator("[class*='st-key-key-'] button").count())):
+            page.locator("[class*='st-key-key-'] button").nth(number).click()
+            settle(page)
+            assert page.evaluate(FOUND) == [], f"{path}, button {number}"
+            opened += page.locator('[role="dialog"]').count()
+            page.goto(attacked.url + path)
+            settle(page)
+    assert opened >= 3
+
+
+def test_the_board_draws_texts_as_texts(page: Page, attacked: Attacked) -> None:
     page.goto(f"{attacked.url}/dashboard?slug=attacked-board")
     page.locator("article.w:not([aria-busy]) .w-foot:not(.waiting)").first.wait_for()
     for part in (f"Board {IMAGE}", SVG, SCRIPT, IMAGE, SHORT):
@@ -234,7 +281,7 @@ def test_the_board_draws_texts_as_texts(page: Page, attacked: RunningPlatform) -
     shown(page, "kind")
 
 
-def test_a_pipelines_page_shows_texts_as_texts(page: Page, attacked: RunningPlatform) -> None:
+def test_a_pipelines_page_shows_texts_as_texts(page: Page, attacked: Attacked) -> None:
     page.goto(f"{attacked.url}/pipeline?slug=attacked")
     settle(page)
     shown(page, f"Words {SCRIPT}")
@@ -244,7 +291,7 @@ def test_a_pipelines_page_shows_texts_as_texts(page: Page, attacked: RunningPlat
         assert page.evaluate(FOUND) == []
 
 
-def test_a_dead_letter_shows_texts_as_texts(page: Page, attacked: RunningPlatform) -> None:
+def test_a_dead_letter_shows_texts_as_texts(page: Page, attacked: Attacked) -> None:
     page.goto(f"{attacked.url}/dead-letters")
     settle(page)
     page.get_by_role("button", name="Payload").first.click()
@@ -252,7 +299,7 @@ def test_a_dead_letter_shows_texts_as_texts(page: Page, attacked: RunningPlatfor
     shown(page, "onerror")
 
 
-def test_every_page_of_the_navigation(page: Page, attacked: RunningPlatform) -> None:
+def test_every_page_of_the_navigation(page: Page, attacked: Attacked) -> None:
     """Whatever pages there are: a new one is looked at as well."""
     page.goto(attacked.url)
     settle(page)
@@ -270,7 +317,7 @@ def test_every_page_of_the_navigation(page: Page, attacked: RunningPlatform) -> 
 
 
 @pytest.mark.parametrize("payload", [SCRIPT, IMAGE])
-def test_no_address_puts_a_script_into_a_page(page: Page, attacked: RunningPlatform, payload: str) -> None:
+def test_no_address_puts_a_script_into_a_page(page: Page, attacked: Attacked, payload: str) -> None:
     """What stands in the address, signed in or not."""
     from urllib.parse import quote
 
