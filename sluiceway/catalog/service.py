@@ -5,6 +5,7 @@ Services take an open connection and do not commit. Making the silver table is t
 """
 
 import hashlib
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -33,6 +34,10 @@ class Version:
     created_at: datetime
 
 
+_LIKE_A_LEAF = re.compile(r"_p\d{4}[_w]\d\d$")  # a month's or week's partition of another pipeline
+_LIKE_ANOTHERS = re.compile(r"w\d+_")
+
+
 def parse(source: str) -> PipelineSpec:
     """The pipeline in a YAML document. Raises `InvalidPipeline` with field and line of each error."""
     return read_model(source, PipelineSpec, InvalidPipeline)
@@ -41,14 +46,17 @@ def parse(source: str) -> PipelineSpec:
 def silver_table_name(workspace_id: int, slug: str) -> str:
     """The silver table of a pipeline, within schema `silver`; at most 63 bytes with a partition's suffix."""
     name = slug.replace("-", "_")[:46]
-    if len(slug) > 46:
+    if len(slug) > 46 or _LIKE_A_LEAF.search(name):
         name = f"{name[:37]}_{hashlib.sha256(slug.encode()).hexdigest()[:8]}"
     return name if workspace_id == 1 and not _reserved(name) else f"w{workspace_id}_{name}"
 
 
 def _reserved(name: str) -> bool:
-    return name in ("batches", "series", "samples", "event_keys") or name.startswith(
-        ("samples_p", "event_keys_p")
+    """Names of our own tables, of their leaves, and of what other workspaces' pipelines may be called."""
+    return (
+        name in ("batches", "series", "samples", "event_keys")
+        or name.startswith(("samples_p", "event_keys_p"))
+        or _LIKE_ANOTHERS.match(name) is not None
     )
 
 
