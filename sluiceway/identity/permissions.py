@@ -173,8 +173,8 @@ GRANTABLE: frozenset[Permission] = frozenset(Permission) - {
     Permission.WORKSPACE_DELETE,
     Permission.PROVISION,
 }
-"""What a custom role can be made of. An organization is owned, not administered; only who owns a workspace ends
-it; provisioning is a key's."""
+"""What a custom role can be made of. An organization is owned, not administered; only who owns a workspace
+ends it; provisioning is a key's."""
 
 
 def permissions_of_role(role: MemberRole) -> frozenset[Permission]:

@@ -118,7 +118,9 @@ def test_who_manages_people_but_no_rules_gives_only_what_they_have(world) -> Non
         {"attributes": {"region": ["emea"]}},  # their own: a rule may ask that it is not there
         {"attributes": {}},
     ]
-    world.execute("UPDATE app.memberships SET attributes = '{\"hidden\": [\"a\"]}' WHERE user_id = :id", id=other)
+    world.execute(
+        'UPDATE app.memberships SET attributes = \'{"hidden": ["a"]}\' WHERE user_id = :id', id=other
+    )
     for body in refused:
         answer = manager.patch(f"/v1/members/{other}", json=body)
         assert (answer.status_code, answer.json()["code"]) == (403, "not_permitted"), body
