@@ -30,7 +30,7 @@ def test_no_path_of_the_api_leads_to_a_file_of_the_machine(world: Any) -> None:
 
 def test_only_files_that_are_named_are_served(world: Any) -> None:
     assert ask(world, "/assets/page.css").status == 200
-    for name in ("shell.py", "sign_in.html", "reference.py", "page.css/", "./page.css", "../app.py", ""):
+    for name in ("shell.py", "frame.html", "reference.py", "page.css/", "./page.css", "../app.py", ""):
         assert ask(world, f"/assets/{name}").status == 404, name
     for name in ("assets.json", ".build.lock", "index.js", "../manifest.toml", "..%2f..%2fclient.py"):
         assert ask(world, f"/assets/canvas/{name}").status == 404, name
