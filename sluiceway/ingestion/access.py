@@ -162,9 +162,15 @@ class DatabaseLookup:
     def _admission(self, connection: sa.Connection, caller: KeyCaller, slug: str) -> Admission:
         if not _SLUG.fullmatch(slug):
             raise PipelineNotFound("There is no pipeline of this name in this workspace.")
-        pipeline = self._catalog.get(connection, caller.workspace_id, slug)
+        refused = PipelineNotPermitted(f"This key may not send to the pipeline {slug!r}.")
+        try:
+            pipeline = self._catalog.get(connection, caller.workspace_id, slug)
+        except PipelineNotFound:
+            if caller.pipeline_ids is not None:  # whose key is for some does not learn of others
+                raise refused from None
+            raise
         if not caller.may_send_to(pipeline.id):
-            raise PipelineNotPermitted(f"This key may not send to the pipeline {slug!r}.")
+            raise refused
         if pipeline.state == "archived":
             raise PipelineArchived(f"The pipeline {slug!r} is archived and takes no events.")
         expires_at_s = caller.expires_at.timestamp() if caller.expires_at else float("inf")

@@ -235,7 +235,8 @@ BAD = [
     (b"{}", {"key": "expired"}, 401, "expired_key"),
     (b"{}", {"key": "reader"}, 403, "missing_scope"),
     (b"{}", {"pipeline": "orders"}, 403, "pipeline_not_permitted"),
-    (b"{}", {"pipeline": "unknown"}, 404, "pipeline_not_found"),
+    (b"{}", {"pipeline": "unknown"}, 403, "pipeline_not_permitted"),  # a key of some does not learn of others
+    (b"{}", {"pipeline": "unknown", "key": "every"}, 404, "pipeline_not_found"),
     (b"{}", {"pipeline": "un%00known"}, 404, "pipeline_not_found"),
     (b"{}", {"pipeline": "a/b"}, 404, "pipeline_not_found"),
     (b"{}", {"pipeline": "x" * 5000}, 404, "pipeline_not_found"),
