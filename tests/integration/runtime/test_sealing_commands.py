@@ -161,5 +161,5 @@ def test_a_new_password_holds_where_the_server_asks_for_it(database: Database) -
         )
     with database.connect(Role.OWNER) as connection:
         after = dict(connection.execute(verifiers).fetchall())
-    assert len(after) == 5 and all(after[role] != before[role] for role in after)
+    assert len(after) == 6 and all(after[role] != before[role] for role in after)
     assert all(isinstance(text, str) and text.startswith("SCRAM-SHA-256$") for text in after.values())
