@@ -8,7 +8,6 @@ import json
 import os
 from collections import Counter
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 import hypothesis
@@ -19,10 +18,13 @@ from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
 from schemathesis.generation import GenerationMode
 
-from api.app import create_app
 from api.openapi import operations
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(0 if os.environ.get("DOCUMENT_CASES") else 400)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.usefixtures("no_limits"),
+    pytest.mark.timeout(0 if os.environ.get("DOCUMENT_CASES") else 400),
+]
 
 CASES = int(os.environ.get("DOCUMENT_CASES", "1"))
 SEED = int(os.environ.get("DOCUMENT_SEED", "0"))
@@ -33,16 +35,6 @@ CALLERS = ("owner", "admin", "editor", "viewer", "manage", "read", "nobody")
 # They ask another server, whose address is generated as well: `test_ssrf` attacks these.
 ASKING_OTHERS = frozenset({"add_provider", "change_provider", "check_provider", "create_provider"})
 FORBIDDEN_IN_HEADERS = str.maketrans("", "", "\r\n\x00")
-
-
-@pytest.fixture(autouse=True)
-def no_limits(world: Any) -> None:
-    many = 10_000_000
-    world.services.settings = replace(
-        world.services.settings,
-        user_requests_per_minute=many, key_requests_per_minute=many, address_requests_per_minute=many,
-    )  # fmt: skip
-    world.app = create_app(world.services)
 
 
 def test_every_operation_keeps_to_the_document(world: Any, capsys: pytest.CaptureFixture[str]) -> None:
