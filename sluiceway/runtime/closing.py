@@ -8,7 +8,6 @@ Not here: the end itself (`sluiceway.identity.closing`), how rows are found (`sl
 import logging
 from datetime import UTC, datetime, timedelta
 
-import httpx
 import sqlalchemy as sa
 
 from sluiceway.audit.actions import Action
@@ -21,7 +20,7 @@ from sluiceway.infra.outbox import Handler, OutboxMessage
 from sluiceway.infra.settings import Settings
 from sluiceway.loading.catching_up import EVERYWHERE_AFTER, nodes_behind
 from sluiceway.runtime.auditing import FIRST_WORKSPACE, PLATFORM
-from sluiceway.runtime.dagster_home import reload_code_location
+from sluiceway.runtime.dagster_home import reload_if_running
 from sluiceway.runtime.gold import GoldNotBuilt, build_gold
 from sluiceway.warehouse.erasing import drop_tables, erase_rows
 
@@ -79,10 +78,7 @@ def _drop_with_views(settings: Settings, database: Database, workspace_id: int) 
         build_gold(settings, database)
     except GoldNotBuilt as error:
         log.warning("the tables of workspace %d stay for now: %s", workspace_id, error.detail)
-    try:
-        reload_code_location(settings.dagster_url)
-    except httpx.ConnectError:  # not running: it will load the catalog when it starts
-        log.debug("Dagster does not run")
+    reload_if_running(settings.dagster_url)
     return drop_tables(database, workspace_id)
 
 

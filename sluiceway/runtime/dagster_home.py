@@ -4,6 +4,7 @@ Dagster shows what is in `dagster.yaml` to whoever opens its pages: the storage'
 orchestrator role's password, comes to its processes through their environment instead.
 """
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -131,6 +132,14 @@ def write_workspace(settings: Settings, code_port: int, code_host: str = "127.0.
     server = {"host": code_host, "port": code_port, "location_name": LOCATION}
     target.write_text(yaml.safe_dump({"load_from": [{"grpc_server": server}]}))
     return target
+
+
+def reload_if_running(dagster_url: str) -> None:
+    """`reload_code_location`, unless nothing listens there: Dagster loads the catalog when it starts."""
+    import httpx
+
+    with contextlib.suppress(httpx.ConnectError):
+        reload_code_location(dagster_url)
 
 
 def reload_code_location(dagster_url: str, timeout_s: float = 60.0) -> None:

@@ -33,7 +33,6 @@ OUTGOING = {
     "sluiceway/infra/mail.py": "the mail server of the settings",
     "sluiceway/identity/oidc.py": "identity providers, through that client; here only its errors",
     "sluiceway/runtime/dagster_home.py": "Dagster, at the address of the settings",
-    "sluiceway/runtime/closing.py": "Dagster, through dagster_home; here only its errors",
     "sluiceway/runtime/up.py": "the processes it started",
     "sluiceway/runtime/processes/worker.py": "Dagster, at the address of the settings",
     "dashboards_app/client.py": "our own API",

@@ -5,7 +5,6 @@ the catalog changed; the platform's own measurements, sent through the event rou
 job has its thread and its pace; a failure is logged and tried again.
 """
 
-import contextlib
 import http.client
 import json
 import logging
@@ -18,8 +17,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
-
-import httpx
 
 from sluiceway.audit.keeping import drop_old, note_heads
 from sluiceway.catalog.service import Catalog
@@ -36,7 +33,7 @@ from sluiceway.loading.jobs import TOPIC, run_replay
 from sluiceway.runtime.accounts import ensure_key
 from sluiceway.runtime.auditing import PLATFORM
 from sluiceway.runtime.closing import eraser
-from sluiceway.runtime.dagster_home import reload_code_location
+from sluiceway.runtime.dagster_home import reload_if_running
 from sluiceway.runtime.gold import build_gold
 from sluiceway.runtime.health import HealthMeter
 from sluiceway.runtime.housekeeping import UsageMeter, forget
@@ -149,8 +146,7 @@ def handlers(settings: Settings, database: Database) -> dict[str, Handler]:
         """A pipeline or suite is new or changed: gold's staging views and Dagster's assets follow."""
         if message.topic == "catalog.changed" and build_gold(settings, database).ran:
             log.info("gold was built anew for %s", message.payload)
-        with contextlib.suppress(httpx.ConnectError):  # not running: it will load the catalog when it starts
-            reload_code_location(settings.dagster_url)
+        reload_if_running(settings.dagster_url)
 
     def note(message: OutboxMessage) -> None:
         log.warning("%s in workspace %d: %s", message.topic, message.workspace_id, message.payload)

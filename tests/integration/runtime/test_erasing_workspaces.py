@@ -106,7 +106,7 @@ def test_all_of_it_goes_and_nothing_of_others(
     # A view that dbt made over the table goes when gold is built without it.
     _do(database, f"CREATE VIEW staging.over_it AS SELECT * FROM silver.w{room}_sales")
     monkeypatch.setattr(erasing, "build_gold", lambda *_: _do(database, "DROP VIEW staging.over_it"))
-    monkeypatch.setattr(erasing, "reload_code_location", lambda url: None)
+    monkeypatch.setattr(erasing, "reload_if_running", lambda url: None)
     message = _delete(database, room)
     erasing.erase(settings, database, message, datetime.now(UTC) + timedelta(minutes=1))
 
