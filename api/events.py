@@ -179,8 +179,9 @@ class EventRoute:
             return False
         try:
             form, events = inspect(
-                body, ndjson=head.ndjson, max_event_bytes=most_event_bytes, max_events=most_events
-            )
+                body, ndjson=head.ndjson, max_event_bytes=most_event_bytes, max_events=most_events,
+                split=admission.split,
+            )  # fmt: skip
             if events == 0:
                 return False
             if self._intake is not None and not self._intake.take_now(admission, events, size):
@@ -309,7 +310,7 @@ class EventRoute:
             held.add(len(body))
         look = partial(
             inspect, body, ndjson=ndjson, max_event_bytes=most_event_bytes, max_events=most_events,
-            form=is_a_form, pairs=pairs,
+            split=admission.split, form=is_a_form, pairs=pairs,
         )  # fmt: skip
         form, events = await _in_thread_if_long(look, body, costly=is_a_form)
         if events == 0:

@@ -163,23 +163,26 @@ def _lag(connection: psycopg.Connection[Any]) -> float:
 
 
 def at_rate(database: Database, port: int, key: str, rate: float, seconds: float) -> tuple[Sent, list[float]]:
-    """Send at `rate` and give the lags seen, but for the first two seconds."""
+    """Send at `rate` and give the lags seen, but for the first two seconds of sending.
+
+    While nobody sends the newest event grows old, and nothing lags: the sender tells when it begins.
+    """
 
     async def run() -> tuple[Sent, list[float]]:
+        command = [sys.executable, "-m", "benchmarks.end_to_end", str(port), key, str(rate), str(seconds)]
+        sender = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+        assert sender.stdout is not None
+        await sender.stdout.readline()
         stop, watch = asyncio.Event(), Watch()
         task = asyncio.create_task(watch.run(database, stop))
-        sent = await asyncio.to_thread(_send_apart, port, key, rate, seconds)
+        told = await sender.stdout.read()
         stop.set()
         await task
-        return sent, watch.lags[10:]
+        if await sender.wait() != 0:
+            raise RuntimeError("The sender failed.")
+        return Sent(**json.loads(told)), watch.lags[10:]
 
     return asyncio.run(run())
-
-
-def _send_apart(port: int, key: str, rate: float, seconds: float) -> Sent:
-    command = [sys.executable, "-m", "benchmarks.end_to_end", str(port), key, str(rate), str(seconds)]
-    done = subprocess.run(command, check=True, capture_output=True)
-    return Sent(**json.loads(done.stdout))
 
 
 def settle(database: Database, expected: int) -> tuple[int, int]:
@@ -286,4 +289,5 @@ def run() -> dict[str, Any]:
 
 if __name__ == "__main__":
     port, key, rate, seconds = sys.argv[1:]
+    print("begun", flush=True)
     print(json.dumps(asyncio.run(send(int(port), key, float(rate), float(seconds))).__dict__))

@@ -41,6 +41,7 @@ from sluiceway.ingestion.senders.contracts import Verifier
 from sluiceway.ingestion.senders.secrets import active_secrets
 from sluiceway.ingestion.senders.service import make_verifier
 from sluiceway.kit.errors import Forbidden, SluicewayError, Unavailable
+from sluiceway.transforms.paths import compile_path
 
 log = logging.getLogger("sluiceway.ingestion")
 
@@ -68,6 +69,7 @@ class Admission:
     `headers`: names to keep, lower case. `expires_at_s`: Unix time. `verifier`: set where no key was shown;
     nothing of the request may be stored before it has passed. `key_id` is empty then. `limits` are the
     pipeline's, `key_limits` the key's own if it has any. `origins`: sites whose pages may send (lower case).
+    `split`: the path of the array whose items are the events, where the pipeline has one.
     """
 
     workspace_id: int
@@ -80,6 +82,7 @@ class Admission:
     limits: LimitsSpec = NO_LIMITS
     key_limits: KeyLimits | None = None
     origins: frozenset[bytes] = frozenset()
+    split: tuple[str, ...] | None = None
 
 
 class Lookup(Protocol):
@@ -192,6 +195,7 @@ def _admission(pipeline: Pipeline, key_id: str, expires_at_s: float, verifier: V
         # The same object for every pipeline without limits: the event route asks by identity.
         limits=NO_LIMITS if pipeline.spec.limits == NO_LIMITS else pipeline.spec.limits,
         origins=frozenset(origin.encode() for origin in pipeline.spec.source.allowed_origins),
+        split=compile_path(pipeline.spec.source.split).keys if pipeline.spec.source.split else None,
     )
 
 

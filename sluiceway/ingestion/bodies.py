@@ -5,7 +5,7 @@ memory as objects, so an event of a million keys costs no more than its bytes. W
 loader's question.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -22,7 +22,9 @@ from sluiceway.ingestion.errors import (
     UnknownMediaType,
 )
 from sluiceway.kit.errors import SluicewayError
-from sluiceway.kit.forms import FORM_TYPE, Pairs, form_pairs, looks_like_json, media_type
+from sluiceway.kit.forms import FORM_TYPE, Pairs, form_pairs, form_to_json, looks_like_json, media_type
+from sluiceway.transforms.split import find_items
+from sluiceway.transforms.split import split as split_body
 
 NDJSON_TYPES = frozenset(
     {
@@ -79,17 +81,29 @@ def inspect(
     ndjson: bool,
     max_event_bytes: int,
     max_events: int,
+    split: Sequence[str] | None = None,
     form: bool = False,
     pairs: Callable[[bytes], Pairs | None] = form_pairs,
 ) -> tuple[Form, int]:
     """The form of a whole body and how many events it holds (0 only for an empty array).
+
+    `split`: the path of the array in each of them whose items the loader takes for the events. They are not
+    what is counted, but a request has no more of them than `max_events` either.
 
     Raises `EmptyBody`, `InvalidEncoding`, `MalformedBody`, `NestedTooDeep`, `NotAnEvent`, `EventTooLarge`,
     `TooManyEvents`; for a form also `MalformedForm` and, where it is JSON after all, `UnknownMediaType`.
     """
     if form:
         _check_form(body, max_event_bytes, pairs)
-        return Form.FORM, 1
+        found = Form.FORM, 1
+    else:
+        found = _inspect_json(body, ndjson, max_event_bytes, max_events)
+    if split is not None:
+        _check_items(found, body, split, max_events)
+    return found
+
+
+def _inspect_json(body: bytes, ndjson: bool, max_event_bytes: int, max_events: int) -> tuple[Form, int]:
     _check_utf8(body)
     if ndjson:
         return Form.NDJSON, _count_lines(body, max_event_bytes, max_events)
@@ -191,6 +205,20 @@ def _count_items(body: bytes, max_event_bytes: int, max_events: int) -> int:
             if len(memoryview(item)) > max_event_bytes:
                 raise _event_too_large(max_event_bytes, index=index)
     return count
+
+
+def _check_items(found: tuple[Form, int], body: bytes, split: Sequence[str], max_events: int) -> None:
+    form, events = found
+    # An array has an item more than commas: nearly always that settles it. In a form they may be escaped.
+    most = len(body) // 2 if form is Form.FORM else body.count(b",") + events
+    if most <= max_events:
+        return
+    pieces = [form_to_json(body) or b""] if form is Form.FORM else split_body(form, body)
+    count = 0
+    for piece in pieces:
+        count += len(find_items(piece, split) or ())
+        if count > max_events:
+            raise _too_many(max_events)
 
 
 def _check_utf8(body: bytes) -> None:

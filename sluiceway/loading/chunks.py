@@ -99,7 +99,9 @@ class Chunks:
         taken: dict[int, Taken] = {}
         unloadable: list[tuple[Pipeline, int]] = []
         unknown = 0
-        read = fetch(self._reader, wanted, max_bytes)
+        entries = filter(None, map(self._book.get, wanted))
+        splitting = {entry.pipeline.id for entry in entries if entry.pipeline.spec.source.split}
+        read = fetch(self._reader, wanted, max_bytes, splitting=splitting)
         reach("loader.read")
         for pipeline_id, found in read.items():
             taken[pipeline_id] = replace(found, records=[])

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-import msgspec
 import polars as pl
 
 from sluiceway.catalog.contracts import FieldType, PipelineSpec
@@ -17,13 +16,11 @@ from sluiceway.transforms.contracts import INDEX, Arrivals, Mapped, Rejected
 from sluiceway.transforms.errors import CannotMap
 from sluiceway.transforms.plan import Plan, make_plan
 from sluiceway.transforms.single import Partial, is_form, map_event
-from sluiceway.transforms.split import split
+from sluiceway.transforms.split import find_items, split
 
 __all__ = ["Transform", "split"]
 
 DEFAULT_MAX_EVENT_BYTES = 1024 * 1024
-_RAW_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_RAW_ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
 
 _TIMESTAMP = pl.Datetime("us", "UTC")
 _PHYSICAL: dict[FieldType, Any] = {
@@ -69,10 +66,10 @@ class Transform:
                 origin.append(index)
                 headers.append(own)
                 continue
-            items = None if len(payload) > self._plan.max_event_bytes else _raw_items(payload, path.keys)
+            items = None if len(payload) > self._plan.max_event_bytes else find_items(payload, path.keys)
             if items is None and is_form(payload, own):
                 # What is inside a form's `payload` is JSON, and so are its items.
-                items = _raw_items(form_to_json(payload) or b"", path.keys)
+                items = find_items(form_to_json(payload) or b"", path.keys)
                 own = {name: value for name, value in own.items() if name != "content-type"}
             if items is None:
                 reason = f"There is no array at {path.text} to take events from."
@@ -83,7 +80,7 @@ class Transform:
                 headers.append(arrivals.headers[index])
                 continue
             for number, item in enumerate(items):
-                payloads.append(item)
+                payloads.append(bytes(item))
                 positions.append(f"{arrivals.positions[index]}.{number}")
                 origin.append(index)
                 headers.append(own)
@@ -165,20 +162,6 @@ class Transform:
 
 def _no_columns(plan: Plan) -> Columns:
     return [], [], [], [[] for _ in plan.fields]
-
-
-def _raw_items(payload: bytes, keys: tuple[str, ...]) -> list[bytes] | None:
-    """The bytes of each item of the array at `keys`, or None where there is no such array."""
-    found: bytes | msgspec.Raw = payload
-    try:
-        for key in keys:
-            step = _RAW_OBJECT.decode(found).get(key)
-            if step is None:
-                return None
-            found = step
-        return [bytes(item) for item in _RAW_ITEMS.decode(found)]
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None
 
 
 def _drop_old(rows: pl.DataFrame, oldest: datetime, rejected: list[Rejected]) -> pl.DataFrame:

@@ -98,6 +98,24 @@ def test_a_request_holds_only_so_many_events(serve) -> None:
     assert [r.events for r in running.records()] == [5, 5]
 
 
+SPLIT = """\
+name: split
+source: {split: orders}
+fields: [{name: a, type: string}]
+"""
+
+
+def test_a_request_holds_only_so_many_items_to_split(serve, database: Database) -> None:
+    apply_pipeline(database, 1, SPLIT)
+    running = serve(events=5)
+    for _ in range(2):  # asked for, then known
+        assert running.post(b'{"orders":[1,2,3,4,5]}', key="every", pipeline="split").json()["accepted"] == 1
+        refused = running.post(b'{"orders":[1,2,3,4,5,6]}', key="every", pipeline="split")
+        assert problem(refused, 413, "too_many_events")["limit_events"] == 5
+    assert running.post(b'{"orders":[1,2,3,4,5,6],"id":"1"}').status_code == 202, "not split there"
+    assert len(running.records()) == 3
+
+
 def test_a_form_is_one_event_and_says_so(running) -> None:
     body = b"From=%2B15550100&Body=hello"
     response = running.post(body, content_type="application/x-www-form-urlencoded; charset=utf-8")

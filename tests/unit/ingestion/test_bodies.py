@@ -4,6 +4,7 @@ import gzip
 import random
 import tracemalloc
 import zlib
+from urllib.parse import quote_plus
 
 import msgspec
 import pytest
@@ -142,6 +143,35 @@ def test_no_more_events_than_a_request_may_hold(body: bytes, ndjson: bool, event
     with pytest.raises(TooManyEvents) as refused:
         inspect(body, ndjson=ndjson, max_event_bytes=1 << 20, max_events=events - 1)
     assert refused.value.extra == {"limit_events": events - 1}
+
+
+ITEMS = b'{"d":{"orders":[1,2,3,4]}}'
+
+
+@pytest.mark.parametrize(
+    ("body", "how", "items"),
+    [
+        (ITEMS, {}, 4),
+        (b"[" + ITEMS + b"," + ITEMS + b"]", {}, 8),
+        (ITEMS + b"\n\n" + ITEMS + b"\n" + ITEMS, {"ndjson": True}, 12),
+        (b"payload=" + quote_plus(ITEMS.decode()).encode(), {"form": True}, 4),
+    ],
+)
+def test_no_more_items_than_a_request_may_hold_events(body: bytes, how: dict[str, bool], items: int) -> None:
+    most = {"ndjson": False, "max_event_bytes": 1 << 20, "split": ("d", "orders"), **how}
+    events = inspect(body, max_events=items, **most)
+    assert events == inspect(body, max_events=items, **{**most, "split": None})
+    with pytest.raises(TooManyEvents) as refused:
+        inspect(body, max_events=items - 1, **most)
+    assert refused.value.extra == {"limit_events": items - 1}
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"d":1,"e":[1,2,3,4,5]}', b'{"d":{"orders":"1,2,3,4,5"}}', b'{"a":[1,2,3,4,5]}']
+)
+def test_commas_are_no_items(body: bytes) -> None:
+    found = inspect(body, ndjson=False, max_event_bytes=1 << 20, max_events=2, split=("d", "orders"))
+    assert found == (Form.OBJECT, 1)
 
 
 @pytest.mark.parametrize("line", [b"{}\n", b"\n"])

@@ -158,6 +158,26 @@ def load(
     assert all(size > 0 for size in backlog.waiting.values())
 
 
+def test_a_turn_takes_few_of_the_records_that_hold_many_events(tmp_path: Path) -> None:
+    """A record of `source.split` says that it is one event; it may hold as many as its bytes allow."""
+    small, large, form = b'{"d":[1]}', b'{"d":[' + b"1," * 8000 + b"1]}", b"payload=" + b"1%2C" * 8000
+    with SpoolWriter(tmp_path) as writer:
+        for pipeline_id in (1, 2):
+            for body in (small, large, small, form, small):
+                kind = Form.FORM if body is form else Form.OBJECT
+                writer.append_now(workspace_id=1, pipeline_id=pipeline_id, form=kind, events=1, body=body)
+    with SpoolReader(tmp_path) as reader:
+        backlog = Backlog(START, {})
+        backlog.add(reader.scan(START, 1 << 30))
+
+        def taken(pipeline_id: int, most_events: int) -> int:
+            wanted = {pipeline_id: backlog.spans(pipeline_id)}
+            return len(fetch(reader, wanted, 1 << 30, most_events, {1})[pipeline_id].records)
+
+        assert [taken(1, most) for most in (1001, 1002, 2001, 2003)] == [2, 3, 4, 5]
+        assert taken(2, 1001) == 5
+
+
 def test_what_waits_is_told_once_a_second_with_the_rate_of_a_backlog(tmp_path: Path) -> None:
     now = 50.0
     reporter = Reporter(tmp_path, "n", FixedClock(NOW), now=lambda: now)
