@@ -15,8 +15,8 @@ from sluiceway import __doc__ as product
 
 EVENTS_PATH = "/v1/pipelines/{pipeline}/events"
 EVENT_ERRORS = (400, 401, 403, 404, 405, 408, 409, 413, 414, 415, 429, 431, 500, 503)
-# What machines look at all the time (`api.rate_limits`).
-_UNLIMITED = frozenset({"/healthz", "/readyz", "/metrics"})
+# What machines look at all the time (`api.rate_limits`); `/metrics` with a key is limited.
+_UNLIMITED = frozenset({"/healthz", "/readyz"})
 _METHODS = frozenset({"get", "put", "post", "delete", "patch", "head"})
 
 TAGS = [

@@ -41,8 +41,9 @@ MOST_KNOWN = 20_000
 KNOWN_S = 3600.0
 TOLD_PART = 8
 """Others are told when this part of a minute's worth was used."""
+_METRICS = "/metrics"
 # What machines look at all the time, and files that are the same for everyone.
-_FREE_PATHS = frozenset({"/healthz", "/readyz", "/metrics"}) | OPEN_PATHS
+_FREE_PATHS = frozenset({"/healthz", "/readyz", _METRICS}) | OPEN_PATHS
 _FREE_PREFIXES = ("/assets/", *OPEN_PREFIXES)
 
 
@@ -151,9 +152,12 @@ class RateLimits:
     def enter(self, scope: Scope) -> None:
         """Count a request that shows nothing known. Raises `TooManyRequests`."""
         path: str = scope["path"]
-        if path in _FREE_PATHS or path.startswith(_FREE_PREFIXES):
+        connection = HTTPConnection(scope)
+        if path == _METRICS and "authorization" in connection.headers:
+            pass  # the key is looked up
+        elif path in _FREE_PATHS or path.startswith(_FREE_PREFIXES):
             return
-        shown = self._shown(HTTPConnection(scope))
+        shown = self._shown(connection)
         if shown is not None and self._is_known(shown):
             return
         source = source_of(client_address(scope))

@@ -29,10 +29,12 @@ def metrics(request: Request, services: Services) -> Response:
     With a key of scope `read` (`Authorization: Bearer …`) also each pipeline of its workspace.
     """
     held: HttpMetrics = services.extra["metrics"]
-    text = held.exposition()
+    caller = None
     if "authorization" in request.headers:
         caller = identify(request, services)
         caller.check(Permission.PIPELINE_READ)
+    text = held.exposition()
+    if caller is not None:
         now = services.clock.now()
         with catalog(services, caller) as conn:
             pipelines = {p.id: p for p in Catalog().list(conn, caller.workspace_id)}

@@ -15,6 +15,7 @@ from sluiceway.audit.actions import Action
 from sluiceway.identity import roles
 from sluiceway.identity.contracts import Caller
 from sluiceway.identity.permissions import GRANTABLE, Permission
+from sluiceway.rules.service import count_naming
 
 router = APIRouter(prefix="/v1/roles", tags=["members"], route_class=IdempotentRoute)
 
@@ -118,9 +119,10 @@ def change_role(
 
 @router.delete("/{slug}", status_code=204, summary="Remove a role", responses=problem_responses((409,)))
 def delete_role(request: Request, services: Services, caller: MayManage, slug: Slug) -> Response:
-    """Only once nobody has it; open invitations to it go with it."""
+    """Only once nobody has it and no rule or sign-in setting names it; open invitations to it go with it."""
     with catalog(services, caller) as conn:
-        gone = roles.delete_role(conn, caller.workspace_id, slug, giver=caller)
+        rules = count_naming(conn, caller.workspace_id, slug)
+        gone = roles.delete_role(conn, caller.workspace_id, slug, giver=caller, rules=rules)
         note(request, conn, caller, Action.ROLE_DELETED, target="role", target_id=slug, before=told(gone))
     return Response(status_code=204)
 

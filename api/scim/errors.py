@@ -16,6 +16,7 @@ PREFIX = "/scim/"
 _SCHEMA = "urn:ietf:params:scim:api:messages:2.0:Error"
 _TYPES = {
     "provisioned_twice": "uniqueness",
+    "invitation_needed": "uniqueness",
     "invalid_provisioning": "invalidValue",
     "invalid_input": "invalidValue",
     "last_owner": "mutability",

@@ -259,6 +259,13 @@ class BelongsElsewhere(Conflict):
     title = "This person belongs to another organization, too"
 
 
+class InvitationNeeded(Conflict):
+    """Whoever is of another organization joins by themselves: nobody makes them a member unasked."""
+
+    code = "invitation_needed"
+    title = "This person has to be invited"
+
+
 class InvalidProvisioning(InvalidInput):
     code = "invalid_provisioning"
     title = "What the identity provider sent is not valid"

@@ -278,14 +278,16 @@ def end_sessions(conn: sa.Connection, workspace_id: int, user_id: UUID) -> tuple
 
 def _successor(conn: sa.Connection, workspace_id: int, leaving: UUID, chosen: UUID | None) -> Member:
     if chosen is None:
-        owners = [
-            m
-            for m in list_members(conn, workspace_id)
-            if m.role == MemberRole.OWNER and _active(m) and m.user.id != leaving
-        ]
-        if not owners:
+        row = conn.execute(
+            sa.text(
+                f"{_SELECT} AND m.role = 'owner' AND m.disabled_at IS NULL AND u.disabled_at IS NULL"
+                " AND m.user_id <> :leaving ORDER BY m.created_at, m.user_id LIMIT 1"
+            ),
+            {"workspace": workspace_id, "leaving": leaving},
+        ).first()
+        if row is None:
             raise LastOwner("Name a member who takes over what this one leaves behind.")
-        return min(owners, key=lambda m: (m.joined_at, m.user.id))
+        return _member(row)
     if chosen == leaving:
         _raise([FieldError("hand_over_to", "should be another member")])
     found = get_member(conn, workspace_id, chosen)

@@ -1,9 +1,10 @@
 """People whom an identity provider keeps: made, changed, deactivated and removed as members of a workspace.
 
-To be provisioned is to be a member here, and no more: somebody who has an account already gets a membership,
-and their account is left as it is unless provisioning made it and it belongs nowhere else. Functions take an
-open connection (role APP) that acts for the workspace, and do not commit. `giver`: see `giving`. Not here:
-groups (`provisioned_groups`), the protocol (SCIM, in the API).
+To be provisioned is to be a member here, and no more: somebody of this organization gets a membership, and
+their account is left as it is unless provisioning made it and it belongs nowhere else. Nobody else who has an
+account is made a member unasked: whoever guesses an address would be told who has it. Functions take an open
+connection (role APP) that acts for the workspace, and do not commit. `giver`: see `giving`. Not here: groups
+(`provisioned_groups`), the protocol (SCIM, in the API).
 """
 
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ import sqlalchemy as sa
 
 from sluiceway.identity import members, seats, service
 from sluiceway.identity.contracts import Caller
-from sluiceway.identity.errors import InvalidProvisioning, ProvisionedTwice
+from sluiceway.identity.errors import InvalidProvisioning, InvitationNeeded, ProvisionedTwice
 from sluiceway.identity.members import Change, Handover, Left
 from sluiceway.identity.permissions import MemberRole
 from sluiceway.identity.service import EMAIL, NAME_LENGTH
@@ -101,7 +102,7 @@ def get_user(conn: sa.Connection, workspace_id: int, user_id: UUID) -> Provision
 def create_user(conn: sa.Connection, workspace_id: int, person: Person, *, now: datetime) -> ProvisionedUser:
     """Make somebody a member, with an account of their own if nobody has the address yet.
 
-    Raises `InvalidProvisioning`, `ProvisionedTwice` or `SeatsExceeded`.
+    Raises `InvalidProvisioning`, `ProvisionedTwice`, `InvitationNeeded` or `SeatsExceeded`.
     """
     _check(person)
     _check_free(conn, workspace_id, person, None)
@@ -109,8 +110,18 @@ def create_user(conn: sa.Connection, workspace_id: int, person: Person, *, now: 
         seats.check(conn, workspace_id)
     found = service.find_user(conn, person.email)
     made = found is None
+    if found is not None and not _is_of_organization(conn, found.id):
+        raise InvitationNeeded(
+            f"{person.email} has an account that this organization did not make. Invite them, and provision"
+            " them once they have accepted."
+        )
     user = found or service.add_person(conn, person.email, person.name, None)
     service.add_member(conn, workspace_id, user.id, FIRST_ROLE)
+    if made:
+        conn.execute(
+            sa.text("UPDATE app.users SET made_in = app.current_organization() WHERE id = :id"),
+            {"id": user.id},
+        )
     if not person.active:
         members.change_member(conn, workspace_id, user.id, Change(disabled=True), giver=None, now=now)
     _keep(conn, workspace_id, user.id, person, made_account=made, now=now)
@@ -200,6 +211,14 @@ def _check_free(conn: sa.Connection, workspace_id: int, person: Person, own: UUI
     if taken is not None:
         what = "userName" if taken.same_name else "address"
         raise ProvisionedTwice(f"Another user of this workspace has this {what}.")
+
+
+def _is_of_organization(conn: sa.Connection, user_id: UUID) -> bool:
+    """Whether they are in one of its workspaces, or were made by its provider and are nobody else's."""
+    found: bool = conn.execute(
+        sa.text("SELECT app.is_of_organization(:user)"), {"user": user_id}
+    ).scalar_one()
+    return found
 
 
 def _belongs_here_alone(conn: sa.Connection, workspace_id: int, user_id: UUID) -> bool:

@@ -29,6 +29,16 @@ _BUILTIN = {
     MemberRole.ANALYST: "Makes dashboards and takes data out.",
     MemberRole.VIEWER: "Looks at dashboards and data.",
 }
+_NAMED = sa.text("""
+SELECT (SELECT count(*) FROM app.service_accounts
+        WHERE workspace_id = :workspace AND :slug = ANY(roles)) AS accounts,
+       (SELECT count(*) FROM app.identity_providers
+        WHERE (default_workspace_id = :workspace AND default_role = :slug) OR group_roles @>
+          jsonb_build_array(jsonb_build_object(
+            'workspace_id', CAST(:workspace AS integer), 'role', CAST(:slug AS text)))) AS providers,
+       EXISTS (SELECT FROM app.sign_in_policies
+               WHERE workspace_id = :workspace AND :slug = ANY(second_factor_for)) AS asked
+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,24 +177,34 @@ def change_role(
     return before, get_role(conn, workspace_id, slug)
 
 
-def delete_role(conn: sa.Connection, workspace_id: int, slug: str, *, giver: Caller | None) -> Role:
+def delete_role(
+    conn: sa.Connection, workspace_id: int, slug: str, *, giver: Caller | None, rules: int
+) -> Role:
     """Remove a role that nobody has any more; open invitations to it go with it. Gives it as it was.
 
-    Raises `NotFound`, `RoleInUse`, `Conflict` for a built-in role, or `NotPermitted`.
+    `rules`: how many row rules name it. They would concern nobody any more, and so show everything; an
+    identity provider would let people in with a role that is not there. Raises `NotFound`, `RoleInUse`,
+    `Conflict` for a built-in role, or `NotPermitted`.
     """
     found = _own(conn, workspace_id, slug)
     _check_gives(giver, found.permissions)
-    accounts: int = conn.execute(
-        sa.text(
-            "SELECT count(*) FROM app.service_accounts WHERE workspace_id = :workspace AND :slug = ANY(roles)"
-        ),
-        {"workspace": workspace_id, "slug": slug},
-    ).scalar_one()
-    if found.members or found.teams or accounts:
+    named = conn.execute(_NAMED, {"workspace": workspace_id, "slug": slug}).one()
+    if found.members or found.teams or named.accounts:
         raise RoleInUse(
-            f"{found.members} members, {found.teams} teams and {accounts} service accounts have the role"
-            f" {slug}: give them another one first."
+            f"{found.members} members, {found.teams} teams and {named.accounts} service accounts have the"
+            f" role {slug}: give them another one first."
         )
+    if rules or named.providers or named.asked:
+        where = [
+            what
+            for what, there in (
+                (f"row rules ({rules})", rules),
+                (f"identity providers ({named.providers})", named.providers),
+                ("what is asked of those who sign in", named.asked),
+            )
+            if there
+        ]
+        raise RoleInUse(f"The role {slug} is named by {' and '.join(where)}: change that first.")
     conn.execute(
         sa.text("DELETE FROM app.roles WHERE workspace_id = :workspace AND slug = :slug"),
         {"workspace": workspace_id, "slug": slug},

@@ -17,6 +17,8 @@ from sluiceway.catalog.contracts import FieldRole, FieldType, Pipeline
 from sluiceway.catalog.errors import PipelineNotFound
 from sluiceway.catalog.model_types import MODEL_TYPES
 from sluiceway.catalog.service import Catalog
+from sluiceway.identity.giving import known_roles
+from sluiceway.identity.permissions import Scope
 from sluiceway.infra.database import Database, Role
 from sluiceway.kit.errors import FieldError
 from sluiceway.kit.yaml_source import read_model
@@ -29,6 +31,8 @@ Beside = Callable[[sa.Connection, Saved], None]
 """Work that belongs to the same transaction as a change."""
 NOT_MASKED = frozenset({"workspace_id", "seq", "event_time", "received_at", "batch_id", "position"})
 """Columns of every silver table that the platform itself reads by: they cannot be masked."""
+PROGRAMS_ROLES = frozenset({"link", *(f"key:{scope}" for scope in Scope)})
+"""What whoever opens a dashboard's link has, and keys that are of no service account."""
 
 
 def parse(source: str) -> RuleSpec:
@@ -47,6 +51,12 @@ def get_rule(connection: sa.Connection, workspace_id: int, name: str) -> Rule:
     if found is None:
         raise RuleNotFound(f"There is no rule {name!r} in this workspace.")
     return found
+
+
+def count_naming(connection: sa.Connection, workspace_id: int, role: str) -> int:
+    """How many rules name the role, as one that they concern or one that they spare."""
+    held = repository.list_rules(connection, workspace_id)
+    return sum(role in (*rule.spec.roles, *rule.spec.exempt) for rule in held)
 
 
 def list_versions(connection: sa.Connection, workspace_id: int, name: str) -> list[RuleVersion]:
@@ -85,6 +95,7 @@ def save_rule(
         _expect(before, expected_version, spec.name)
         if before is not None and before.spec == spec:
             return Saved("unchanged", before, before.spec)
+        _check_roles(connection, workspace_id, spec)
         pipeline, columns = _columns(connection, workspace_id, spec)
         compiled = _compiled(spec, columns)
         left = None if before is None else _relation(connection, workspace_id, before.spec)
@@ -147,6 +158,19 @@ def _expect(found: Rule | None, version: int | None, name: str) -> None:
         raise RuleChanged(
             f"The rule {name!r} {now}.", extra={"version": found.version if found is not None else None}
         )
+
+
+def _check_roles(connection: sa.Connection, workspace_id: int, spec: RuleSpec) -> None:
+    """Raise `InvalidRule` for a role that nobody can have: a rule of it would keep nothing from anybody."""
+    known = known_roles(connection, workspace_id) | PROGRAMS_ROLES
+    errors = [
+        FieldError(field, f"{role!r} is no role of this workspace; there are: {', '.join(sorted(known))}")
+        for field, named in (("roles", spec.roles), ("except", spec.exempt))
+        for role in named
+        if role not in known
+    ]
+    if errors:
+        raise InvalidRule(f"{errors[0].field}: {errors[0].message}.", errors=errors)
 
 
 def _columns(

@@ -44,7 +44,7 @@ class UsageMeter:
 
 
 def forget(settings: Settings, database: Database) -> None:
-    """Sessions that ended, answers and refusals of yesterday, old output of Dagster's steps."""
+    """Sessions that ended, answers, refusals and counts of yesterday, old output of Dagster's steps."""
     now = datetime.now(UTC)
     with database.transaction(Role.WRITER) as connection:
         row = connection.execute(sa.text("SELECT * FROM app.sweep_expired(:now)"), {"now": now}).one()

@@ -32,7 +32,7 @@ RULE = """\
 kind: Rule
 name: laguardia
 pipeline: nyc-flights
-roles: [no-such-holder]
+roles: ["key:provision"]
 rows: origin = 'LGA'
 """
 

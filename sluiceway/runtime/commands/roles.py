@@ -93,10 +93,12 @@ def delete(slug: Slug, workspace: WorkspaceOption = None) -> None:
     """Remove a role that nobody has."""
     from sluiceway.audit.actions import Action
     from sluiceway.identity.roles import delete_role
+    from sluiceway.rules.service import count_naming
     from sluiceway.runtime.auditing import note_command
 
     with in_workspace(workspace) as (connection, room):
-        gone = delete_role(connection, room, slug, giver=None)
+        rules = count_naming(connection, room, slug)
+        gone = delete_role(connection, room, slug, giver=None, rules=rules)
         note_command(
             connection, Action.ROLE_DELETED, target="role", target_id=slug,
             before={"name": gone.name, "permissions": sorted(gone.permissions)},

@@ -223,6 +223,20 @@ def test_who_leaves_hands_over(world) -> None:
     assert world.client(headers={"Authorization": f"Bearer {key}"}).get("/v1/pipelines").status_code == 401
 
 
+def test_the_heir_is_found_among_thousands(world) -> None:
+    owner = world.person("owner")
+    leaving = _member(world, "zoe@example.com", "analyst")
+    world.execute(
+        "WITH made AS (INSERT INTO app.users (id, email, name)"
+        " SELECT gen_random_uuid(), 'a' || n || '@example.com', 'A' FROM generate_series(1, 1001) n"
+        " RETURNING id) INSERT INTO app.memberships (workspace_id, user_id, role)"
+        " SELECT 1, id, 'viewer' FROM made"
+    )
+    gone = owner.delete(f"/v1/members/{leaving}")
+    assert gone.status_code == 200, gone.text
+    assert gone.json()["successor"] == str(_id(world, "owner1@example.com"))
+
+
 def test_who_leaves_by_themselves(world) -> None:
     owner, analyst = world.person("owner"), world.person("analyst")
     assert analyst.delete("/v1/me/workspaces/2").status_code == 404

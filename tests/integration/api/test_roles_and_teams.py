@@ -30,6 +30,42 @@ def test_a_custom_role_allows_exactly_its_permissions(world) -> None:
     assert owner.get("/v1/roles/key-keeper").status_code == 404
 
 
+RULE = "kind: Rule\nname: shops\npipeline: orders\nroles: [partner]\nrows: shop = 'a'\n"
+PROVIDER = {
+    "name": "Acme SSO",
+    "issuer": "https://login.acme.example",
+    "client_id": "sluiceway",
+    "group_roles": [{"group": "partners", "workspace_id": 1, "role": "partner"}],
+}
+
+
+def test_a_role_that_something_names_stays(world) -> None:
+    owner = world.person("owner")
+    world.apply()
+    yaml = {"Content-Type": "application/yaml"}
+    early = owner.put("/v1/rules/shops", content=RULE, headers=yaml)
+    assert (early.status_code, early.json()["errors"][0]["field"]) == (422, "roles"), early.text
+    assert owner.post("/v1/roles", json={"name": "Partner", "permissions": ["data:read"]}).status_code == 201
+
+    def refused() -> str:
+        answer = owner.delete("/v1/roles/partner")
+        assert (answer.status_code, answer.json()["code"]) == (409, "role_in_use"), answer.text
+        return str(answer.json()["detail"])
+
+    assert owner.put("/v1/rules/shops", content=RULE, headers=yaml).status_code == 201
+    assert "row rules" in refused()
+    assert owner.delete("/v1/rules/shops").status_code == 204
+    policy = {"second_factor_for": ["partner"]}
+    assert owner.put("/v1/sign-in/policy", json=policy).status_code == 200
+    assert "sign in" in refused()
+    assert owner.put("/v1/sign-in/policy", json={"second_factor_for": []}).status_code == 200
+    provider = owner.post("/v1/sign-in/providers", json=PROVIDER)
+    assert provider.status_code == 201, provider.text
+    assert "identity providers (1)" in refused()
+    assert owner.delete(f"/v1/sign-in/providers/{provider.json()['id']}").status_code == 204
+    assert owner.delete("/v1/roles/partner").status_code == 204
+
+
 def test_roles_are_listed_and_checked(world) -> None:
     owner = world.person("owner")
     found = owner.get("/v1/roles").json()["items"]

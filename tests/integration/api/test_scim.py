@@ -148,6 +148,57 @@ def test_an_account_that_was_there_is_never_changed(world: Any, provider: Any) -
     assert world.person("editor", workspace_id=2).get("/v1/me").status_code == 200
 
 
+def _asked_for(provider: Any, address: str) -> tuple[int, str]:
+    body = {"schemas": [USER], "userName": address, "emails": [{"value": address, "primary": True}]}
+    answer = provider.post(f"{BASE}/Users", json=body)
+    assert "Ada" not in answer.text
+    return answer.status_code, answer.json().get("scimType", "")
+
+
+def test_nobody_of_another_organization_becomes_a_member_unasked(world: Any, provider: Any) -> None:
+    owner = world.person("owner")
+    world.execute("INSERT INTO app.organizations (slug, name) VALUES ('rival', 'Rival')")
+    world.execute(
+        "INSERT INTO app.workspaces (organization_id, slug, name)"
+        " SELECT id, 'room', 'Room' FROM app.organizations WHERE slug = 'rival'"
+    )
+    world.person("editor", workspace_id=3)
+    assert _asked_for(provider, "Editor3@example.com") == (409, "uniqueness")
+    assert provider.get(f'{BASE}/Users?filter=userName eq "editor3@example.com"').json()["totalResults"] == 0
+    assert len(owner.get("/v1/members").json()["items"]) == 1
+    # Asked, they may say yes; from then on the provider finds them.
+    made = owner.post("/v1/invitations", json={"email": "editor3@example.com", "role": "viewer"}).json()
+    token = made["link"].rpartition("/")[2].rpartition("=")[2]
+    joined = world.person("editor", workspace_id=3).post("/v1/invitations/acceptance", json={"token": token})
+    assert joined.status_code == 201, joined.text
+    found = provider.get(f'{BASE}/Users?filter=userName eq "editor3@example.com"').json()
+    assert found["totalResults"] == 1
+
+
+def test_an_account_that_provisioning_made_comes_back_unless_it_is_somebody_elses(
+    world: Any, provider: Any
+) -> None:
+    world.person("owner")
+    world.execute("INSERT INTO app.organizations (slug, name) VALUES ('rival', 'Rival')")
+    world.execute(
+        "INSERT INTO app.workspaces (organization_id, slug, name)"
+        " SELECT id, 'room', 'Room' FROM app.organizations WHERE slug = 'rival'"
+    )
+    rival = world.client(
+        headers={"Authorization": f"Bearer {world.key('provision', workspace_id=3)}"}, checked=False
+    )
+    made = user(provider)
+    assert _asked_for(rival, "ada@corp.example") == (409, "uniqueness")
+    assert provider.delete(f"{BASE}/Users/{made['id']}").status_code == 204
+    assert _asked_for(rival, "ada@corp.example") == (409, "uniqueness")
+    assert user(provider)["id"] == made["id"]
+    assert provider.delete(f"{BASE}/Users/{made['id']}").status_code == 204
+    world.execute(
+        "INSERT INTO app.memberships (workspace_id, user_id, role) VALUES (3, :id, 'viewer')", id=made["id"]
+    )
+    assert _asked_for(provider, "ada@corp.example") == (409, "uniqueness")
+
+
 def test_an_account_that_provisioning_made_follows_the_provider(world: Any, provider: Any) -> None:
     made = user(provider)
     patch(

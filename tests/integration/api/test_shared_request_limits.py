@@ -33,6 +33,9 @@ def test_a_key_has_one_limit_at_two_processes(world: Any) -> None:
         assert 32 <= passed <= 32 + 2 * 4 + 32 / 60 * waited_s + 1
         rows = world.execute("SELECT thing FROM app.rate_buckets").scalars().all()
         assert len(rows) == 1 and rows[0].startswith("requests:")
+        for hours, kept in ((23, 1), (25, 0)):
+            world.execute("SELECT app.sweep_expired(now() + make_interval(hours => :hours))", hours=hours)
+            assert world.execute("SELECT count(*) FROM app.rate_buckets").scalar_one() == kept
     finally:
         for services in processes:
             services.extra["rate_limits"]._shared.close()

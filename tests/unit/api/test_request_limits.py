@@ -146,6 +146,19 @@ def test_what_machines_and_pages_always_ask_for_costs_nothing(clock: Clock, path
         assert "rate_limit" not in scope["state"]
 
 
+def test_figures_with_a_key_are_counted_since_the_key_is_looked_up(clock: Clock) -> None:
+    found = limits(clock, address=2)
+
+    def with_key() -> dict[str, Any]:
+        return {**asked(path="/metrics"), "headers": [(b"authorization", b"Bearer slw_guessed")]}
+
+    for _ in range(2):
+        found.enter(with_key())
+    with pytest.raises(TooManyRequests):
+        found.enter(with_key())
+    found.enter(asked(path="/metrics"))
+
+
 def test_a_limit_of_0_is_none(clock: Clock) -> None:
     found = limits(clock, user=0, address=0)
     for _ in range(100):
