@@ -1,7 +1,6 @@
 """Fixtures every test may use: a migrated database of its own on one embedded server, settings, keys."""
 
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +16,12 @@ from sluiceway.infra.settings import Settings, load_settings
 from sluiceway.migrations import migrate
 from tests.support.cluster import MIGRATED, Cluster
 
-pytest_plugins = ["tests.support.distribution", "tests.support.faults.plugin", "tests.support.planted"]
+pytest_plugins = [
+    "tests.support.leftovers",
+    "tests.support.distribution",
+    "tests.support.faults.plugin",
+    "tests.support.planted",
+]
 
 TEST_KEY = "a key for tests only, long enough to pass"
 
@@ -57,9 +61,11 @@ def secret_key() -> SecretKey:
 
 @pytest.fixture(scope="session")
 def cluster(secret_key: SecretKey) -> Iterator[Cluster]:
-    from tests.support.planted import PLANTED  # a plugin: whoever imports it first must be pytest
+    # Plugins: whoever imports them first must be pytest.
+    from tests.support.leftovers import make_folder
+    from tests.support.planted import PLANTED
 
-    folder = Path(tempfile.mkdtemp(prefix="sluiceway-test-"))
+    folder = make_folder()
     server = EmbeddedPostgres(
         folder / "pg", extra={"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
     )

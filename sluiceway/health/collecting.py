@@ -24,10 +24,12 @@ _MOST_HELD = 5
 
 _POSITIONS = sa.text('SELECT node, segment, "offset" FROM app.spool_positions WHERE node = ANY(:nodes)')
 _HELD = sa.text("""
-SELECT p.slug AS pipeline, count(*) AS events, min(d.created_at) AS since
-FROM quality.dead_letters d JOIN app.pipelines p ON p.id = d.pipeline_id
-WHERE d.workspace_id = :workspace AND p.workspace_id = :workspace AND d.state = 'held'
-GROUP BY p.slug ORDER BY 2 DESC LIMIT :most
+SELECT p.slug AS pipeline, d.events, d.since
+FROM app.pipelines p CROSS JOIN LATERAL (
+  SELECT count(*) AS events, min(created_at) AS since
+  FROM quality.dead_letters WHERE pipeline_id = p.id AND state = 'held'
+) d
+WHERE p.workspace_id = :workspace AND d.events > 0 ORDER BY d.events DESC LIMIT :most
 """)
 
 

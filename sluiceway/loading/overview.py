@@ -35,7 +35,7 @@ class PipelineStatus:
 
 _QUERY = sa.text("""
 SELECT s.pipeline_id, s.last_seq AS seq, s.events, s.duplicates, s.dead_letters,
-       coalesce(d.open, 0) AS open_dead_letters, coalesce(d.held, 0) AS held_dead_letters,
+       d.open AS open_dead_letters, d.held AS held_dead_letters,
        coalesce(r.events, 0) / CAST(:window AS double precision) AS rate,
        extract(epoch FROM b.loaded_at - b.min_received_at)::double precision AS load_wait_s,
        s.last_batch_id, s.last_batch_at, b.events AS last_batch_events, s.last_received_at,
@@ -46,12 +46,10 @@ LEFT JOIN (
   SELECT pipeline_id, sum(events) AS events FROM silver.batches
   WHERE workspace_id = :workspace AND loaded_at > :since AND origin = 'live' GROUP BY pipeline_id
 ) r ON r.pipeline_id = s.pipeline_id
-LEFT JOIN (
-  SELECT pipeline_id, count(*) FILTER (WHERE state = 'open') AS open,
-         count(*) FILTER (WHERE state = 'held') AS held
-  FROM quality.dead_letters WHERE workspace_id = :workspace AND state IN ('open', 'held')
-  GROUP BY pipeline_id
-) d ON d.pipeline_id = s.pipeline_id
+CROSS JOIN LATERAL (
+  SELECT count(*) FILTER (WHERE state = 'open') AS open, count(*) FILTER (WHERE state = 'held') AS held
+  FROM quality.dead_letters WHERE pipeline_id = s.pipeline_id AND state IN ('open', 'held')
+) d
 WHERE s.workspace_id = :workspace AND (CAST(:pipeline AS integer) IS NULL OR s.pipeline_id = :pipeline)
 """)
 

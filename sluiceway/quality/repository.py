@@ -204,8 +204,13 @@ def _filtered(
     for name, value in filters.items():
         if value is None:
             continue
-        column = pipelines.c.slug if name == "pipeline" else dead_letters.c[name]
-        query = query.where(column == value)
+        if name == "pipeline":  # found first, so that its own newest letters are read in their index's order
+            own = sa.select(pipelines.c.id).where(
+                pipelines.c.workspace_id == workspace_id, pipelines.c.slug == value
+            )
+            query = query.where(dead_letters.c.pipeline_id == own.scalar_subquery())
+        else:
+            query = query.where(dead_letters.c[name] == value)
     if since is not None:
         query = query.where(dead_letters.c.created_at >= since)
     if until is not None:

@@ -6,7 +6,6 @@ Short by default; `FAULT_LONG=1` (`make faults`) keeps the server away for 60 se
 import os
 import shutil
 import signal
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from tests.support.fault_proxy import Cut, FaultProxy, Faults
 from tests.support.faults.plugin import LONG, Record
 from tests.support.faults.stage import Stage, wait_until
 from tests.support.faults.world import World, chance_of, clear, run_under_load
+from tests.support.leftovers import make_folder
 from tests.support.loading import query
 
 AWAY_S = 60.0 if LONG else 0.0
@@ -50,7 +50,7 @@ class Server:
 
 @pytest.fixture(scope="module")
 def server(cluster: Cluster, loaded_template: str) -> Iterator[Server]:
-    folder = Path(tempfile.mkdtemp(prefix="sluiceway-faults-"))
+    folder = make_folder()
     postgres = EmbeddedPostgres(folder / "pg")
     try:
         cluster.copy_to(postgres)
