@@ -126,10 +126,11 @@ class PipelineReport:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a verification found. `at`: when it began."""
+    """What a verification found. `at`: when it began; `left_out`: what only the ledger names, not the question."""
 
     at: datetime
     pipelines: Sequence[PipelineReport]
+    left_out: Sequence[str] = ()
 
     @property
     def ok(self) -> bool:
@@ -159,6 +160,7 @@ class Report:
             "ok": self.ok,
             "extra": self.extra,
             "pipelines": [_pipeline(found) for found in self.pipelines],
+            "left_out": list(self.left_out),
         }
 
 

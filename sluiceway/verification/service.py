@@ -27,6 +27,7 @@ from sluiceway.verification.contracts import (
     Progress,
     Report,
 )
+from sluiceway.verification.errors import InvalidLedger
 from sluiceway.verification.ledger import Entry, Receipt
 from sluiceway.verification.repository import events, measures
 from sluiceway.verification.repository.measures import Measure
@@ -96,6 +97,7 @@ def verify(
         consumed: set[str] = set()
         if ledger is not None:
             named |= reading.copy_ledger(session, ledger, known, (begin, end), progress)
+            _check_named(named, pipelines)
         if consumer is not None:
             consumed = reading.copy_consumer(session, consumer, known, progress)
         chosen = _chosen(known, pipelines, named | consumed, ledger is not None or consumer is not None)
@@ -103,9 +105,19 @@ def verify(
             database, session, lake, ledger is not None, frozenset(consumed), first, now, max_event_bytes,
             progress,
         )  # fmt: skip
-        return Report(now, [_verify_pipeline(task, _scope(p, begin, end, now)) for p in chosen])
+        found = [_verify_pipeline(task, _scope(p, begin, end, now)) for p in chosen]
+        return Report(now, found, sorted(named - {p.slug for p in chosen}))
     finally:
         session.close()
+
+
+def _check_named(named: set[str], wanted: Sequence[str] | None) -> None:
+    """A list from which nothing follows is a mistake: its verdict would be that all is well."""
+    if not named and not wanted:
+        raise InvalidLedger("The ledger names no event: there is nothing to prove.")
+    if wanted and named and named.isdisjoint(wanted):
+        asked, others = " or ".join(sorted(set(wanted))), ", ".join(sorted(named))
+        raise InvalidLedger(f"The ledger names no event of {asked}, only of {others}.")
 
 
 def _chosen(

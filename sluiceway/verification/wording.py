@@ -13,6 +13,8 @@ def as_text(report: Report, *, exact: bool = False) -> str:
     lines: list[str] = []
     for found in report.pipelines:
         lines += [*_pipeline(found), ""]
+    if report.left_out:
+        lines += [f"Not looked at, though the ledger names it: {', '.join(report.left_out)}."]
     return "\n".join([*lines, verdict(report, exact=exact)])
 
 
@@ -21,7 +23,8 @@ def verdict(report: Report, *, exact: bool = False) -> str:
     if not report.pipelines:
         return "There is nothing to verify: no pipeline is named, and the workspace has none."
     if report.passed(exact=exact):
-        also = f" {report.extra:,} are extra: nobody acknowledged them." if report.extra else ""
+        are = "is" if report.extra == 1 else "are"
+        also = f" {report.extra:,} {are} extra: nobody acknowledged them." if report.extra else ""
         return f"Nothing is missing and nothing is doubled.{also}"
     kinds = ("missing", "doubled", "wrong", "extra") if exact else ("missing", "doubled", "wrong")
     parts = [
@@ -46,7 +49,8 @@ def _pipeline(found: PipelineReport) -> Iterator[str]:
     if found.acknowledged is None:
         yield f"{found.pipeline}: the layers compared with one another"
     else:
-        again = f" ({found.repeated:,} lines named one again)" if found.repeated else ""
+        named = "line" if found.repeated == 1 else "lines"
+        again = f" ({found.repeated:,} {named} named one again)" if found.repeated else ""
         yield f"{found.pipeline}: {found.acknowledged:,} acknowledged ids{again}"
     yield _HEAD.format("layer", "checked", *_KINDS)
     for layer in _layers(found):

@@ -14,8 +14,9 @@ from sluiceway.infra.settings import Settings
 from sluiceway.runtime import cli
 from sluiceway.verification.drain import look, wait_until_drained
 from sluiceway.verification.ledger import Ledger
+from sluiceway.warehouse.schema import apply_pipeline
 from tests.support.installation import Installation
-from tests.support.loading import order, query
+from tests.support.loading import ORDERS, order, query
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -139,3 +140,21 @@ def test_waiting_ends_when_the_spools_are_empty(installed: Installation, setting
 def test_a_machine_without_spools_has_nothing_to_wait_for(database: Database, tmp_path: Path) -> None:
     assert look(database, tmp_path / "nothing") == []
     assert wait_until_drained(database, tmp_path / "nothing", 1) == []
+
+
+def test_a_ledger_from_which_nothing_follows_proves_nothing(
+    run: Run, ledger: Path, tmp_path: Path, installed: Installation
+) -> None:
+    empty = tmp_path / "empty.ndjson"
+    empty.touch()
+    code, out, err = run("--ledger", str(empty))
+    assert (code, out) == (2, "") and "names no event" in err
+    apply_pipeline(installed.database, 1, ORDERS.replace("name: orders", "name: others"))
+    code, out, err = run("--ledger", str(ledger), "--pipeline", "others")
+    assert (code, out) == (2, "") and "names no event of others, only of orders" in err
+    with Ledger(ledger, "others").writer() as writer:
+        writer.add("never-sent")
+    code, out, _ = run("--ledger", str(ledger), "--pipeline", "orders")
+    assert code == 0 and "Not looked at, though the ledger names it: others." in out
+    code, out, _ = run("--ledger", str(ledger))
+    assert code == 1 and "others: silver 1 missing" in out
