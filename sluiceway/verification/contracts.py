@@ -126,7 +126,7 @@ class PipelineReport:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a verification found. `at`: when it began; `left_out`: what only the ledger names, not the question."""
+    """What a verification found. `at`: when it began; `left_out`: named by the ledger, but not asked for."""
 
     at: datetime
     pipelines: Sequence[PipelineReport]
