@@ -45,19 +45,21 @@ def create_app(
     *,
     events: ASGIApp | None = None,
     pages: ASGIApp | None = None,
+    addresses: frozenset[str] | None = None,
     lifespans: Sequence[Lifespan] = (),
 ) -> "Platform":
     """The application for `roles`.
 
     `events` answers the event route (with role `ingest`), `pages` everything behind the sign-in (with role
-    `app`). `lifespans` are entered in order before the first request and left in reverse.
+    `app`); `addresses`: where its pages are, None: it says so itself. `lifespans` are entered in order before
+    the first request and left in reverse.
     """
     shared = SharedLimits(services.database)
     app = _fastapi(services, roles, (*lifespans, shared.lifespan))
     if events is not None and "ingest" in roles:
         app.router.routes.append(Route(EVENTS_PATH, _Endpoint(events), methods=["POST"]))
     settings = services.settings
-    gate = PageGate(pages, services) if pages is not None and "app" in roles else None
+    gate = PageGate(pages, services, addresses) if pages is not None and "app" in roles else None
     owned = _owned(roles)
     held = services.extra["metrics"] = HttpMetrics(services)
     limits = services.extra["rate_limits"] = RateLimits(settings, shared)

@@ -43,17 +43,22 @@ OPEN_PATHS = frozenset({"/_stcore/health", "/robots.txt"})
 
 
 class PageGate:
-    """In front of the app: pages and their sockets are for people who are signed in."""
+    """In front of the app: pages and their sockets are for people who are signed in.
 
-    def __init__(self, app: ASGIApp, services: ApiServices) -> None:
+    `addresses`: the app's pages; any other is not found (None: the app judges by itself).
+    """
+
+    def __init__(self, app: ASGIApp, services: ApiServices, addresses: frozenset[str] | None = None) -> None:
         self._app = app
         self._services = services
+        self._addresses = addresses
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope["path"]
         # Files alone: a socket is nobody's before it is known whose.
         if scope["type"] == "http" and (path.startswith(OPEN_PREFIXES) or path in OPEN_PATHS):
-            await self._pass(scope, receive, send)
+            answer = self._pass if path in OPEN_PATHS else self._file
+            await answer(scope, receive, send)
             return
         try:
             caller = await self._recognise(scope)
@@ -72,6 +77,9 @@ class PageGate:
             await self._ask_for_second_factor(scope, receive, send)
             return
         page = _is_page(scope)
+        if page and self._addresses is not None and path.strip("/") not in self._addresses:
+            await self._refuse(NotFound("There is no such page."), scope, receive, send)
+            return
         preferred = Preferences()
         if page or scope["type"] == "websocket":  # a page and the socket behind it, not every file
             preferred = await run_in_threadpool(self._ask_preferred, caller)
@@ -100,6 +108,20 @@ class PageGate:
             check_same_origin(connection, self._services.settings.public_url, socket=socket)
         count_caller(self._services, connection, caller)
         return caller
+
+    async def _file(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A file for everyone. For one that it does not have the app would answer with its page's frame."""
+        missing = False
+
+        async def only_files(message: Message) -> None:
+            nonlocal missing
+            if message["type"] == "http.response.start" and _is_html(message):
+                missing = True
+                await self._refuse(NotFound("There is no such file."), scope, receive, send)
+            elif not missing:
+                await send(message)
+
+        await self._pass(scope, receive, only_files)
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         # Streamlit would decide anew who may, and ask a host outside for this machine's address to do so.
@@ -155,6 +177,13 @@ def _is_page(scope: Scope) -> bool:
     if scope["type"] == "websocket":
         return False
     return wants_page(scope["method"], scope["path"], HTTPConnection(scope).headers)
+
+
+def _is_html(start: Message) -> bool:
+    return any(
+        name.lower() == b"content-type" and value.lower().startswith(b"text/html")
+        for name, value in start.get("headers", ())
+    )
 
 
 def user_header(caller: Caller, address: str, preferred: Preferences) -> bytes:

@@ -5,6 +5,13 @@ from pathlib import Path
 import streamlit as st
 
 MAIN = Path(__file__).parent / "entry" / "main.py"
+# Where the pages are: what `entry/main.py` has, which only Streamlit can import. Anything else is not there.
+ADDRESSES = frozenset(
+    {
+        "", "dashboards", "dashboard", "pipelines", "pipeline", "dead-letters", "quality", "health",
+        "members", "rules", "keys", "audit", "usage", "settings",
+    }
+)  # fmt: skip
 
 
 def make_pages(api_url: str) -> st.App:

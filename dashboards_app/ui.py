@@ -138,12 +138,13 @@ def seconds(value: float | None) -> str:
 
 
 def size(value: float | None) -> str:
+    """Bytes, in powers of 1000 as limits and the API's messages have them: 2500000 → 2.5 MB."""
     if value is None:
         return "–"
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(value) < 1024 or unit == "GB":
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1024
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if abs(value) < 1000 or unit == "TB":
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:,.1f} {unit}"
+        value /= 1000
     raise AssertionError("the loop always returns")
 
 

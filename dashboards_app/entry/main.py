@@ -82,23 +82,30 @@ def _navigation(pages: dict[str, Any]) -> None:
                 for slug, title in boards:
                     with st.container(key=f"nav-board-{slug}"):
                         st.page_link(pages["dashboard"], label=ui.plain(title), query_params={"slug": slug})
+        may = _permissions()
         st.page_link(pages["pipelines"], icon=":material/conversion_path:")
-        st.page_link(pages["dead-letters"], icon=":material/mark_email_unread:")
+        if "dead_letter:read" in may:
+            st.page_link(pages["dead-letters"], icon=":material/mark_email_unread:")
         st.page_link(pages["quality"], icon=":material/verified_user:")
         st.page_link(pages["health"], icon=":material/monitor_heart:")
-        _administration(pages)
+        _administration(pages, may)
     ui.mark_current(f"nav-board-{ui.chosen() or ''}")
 
 
-def _administration(pages: dict[str, Any]) -> None:
+def _administration(pages: dict[str, Any], may: frozenset[str]) -> None:
+    offered = [(name, icon) for name, (icon, permission) in ADMINISTRATION.items() if permission in may]
+    if offered:
+        st.html("<div class='sw-nav-part'>Administration</div>")
+    for name, icon in offered:
+        st.page_link(pages[name], icon=icon)
+
+
+def _permissions() -> frozenset[str]:
+    """What the visitor may do; nothing if that cannot be asked: the page itself says what is wrong."""
     try:
-        may = parts.permissions()
+        return parts.permissions()
     except Problem:
-        return  # the page itself says what is wrong
-    st.html("<div class='sw-nav-part'>Administration</div>")
-    for name, (icon, permission) in ADMINISTRATION.items():
-        if permission in may:
-            st.page_link(pages[name], icon=icon)
+        return frozenset()
 
 
 def _boards() -> list[tuple[str, str]]:

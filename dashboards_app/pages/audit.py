@@ -1,7 +1,8 @@
 """The audit log: who did what, when and from where; searched, checked and taken away as a file."""
 
 import json
-from datetime import UTC, datetime, timedelta
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from html import escape
 from typing import Any
 from urllib.parse import urlencode
@@ -12,7 +13,13 @@ from dashboards_app import ui
 from dashboards_app.client import client
 
 PAGE = 50
-_RANGES = {"day": ("24 hours", 1), "week": ("7 days", 7), "month": ("30 days", 30), "all": ("All", 0)}
+_RANGES = {
+    "day": ("24 hours", 1),
+    "week": ("7 days", 7),
+    "month": ("30 days", 30),
+    "all": ("All", 0),
+    "days": ("Days …", 0),
+}
 _REFUSED = ("refused", "throttled", "failed", "locked")
 _LOST = ("deleted", "removed", "revoked", "ended", "erased")
 
@@ -31,7 +38,7 @@ def show() -> None:
         ui.nothing("Nothing found", "No entry fits all of these conditions.")
         return
     st.html(_files(wanted))
-    st.html(f"<div class='sw-log'>{''.join(map(_entry, found['items']))}</div>")
+    st.html(f"<div class='sw-log'>{''.join(map(line, found['items']))}</div>")
     with st.container(horizontal=True):
         if _cursor(wanted) and st.button("Newest", icon=":material/vertical_align_top:", type="tertiary"):
             st.session_state.pop("audit-cursor")
@@ -52,7 +59,7 @@ def _files(wanted: dict[str, str]) -> str:
 
 def _conditions() -> dict[str, str]:
     """What is looked for, as the API takes it; what is empty is left out."""
-    with st.container(horizontal=True, vertical_alignment="bottom"):
+    with st.container(horizontal=True, vertical_alignment="bottom", key="audit-conditions"):
         text = st.text_input("Text", placeholder="anything it says", width=210)
         actor = st.text_input("Who", placeholder="name, address or id", width=190)
         actions = [None, *client().items("/v1/audit/actions")]
@@ -60,12 +67,35 @@ def _conditions() -> dict[str, str]:
         span = st.segmented_control(
             "When", list(_RANGES), format_func=lambda name: _RANGES[name][0], default="week"
         )
-    days = _RANGES[span or "all"][1]
-    # To the hour, so that the conditions stay the same while one goes through the pages.
-    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
-    since = (hour - timedelta(days=days)).isoformat() if days else None
-    wanted = {"text": text.strip(), "actor": actor.strip(), "action": action, "since": since}
+    since, until = (
+        between(_picked(), ui.zone()) if span == "days" else (_since(_RANGES[span or "all"][1]), None)
+    )
+    wanted = {
+        "text": text.strip(), "actor": actor.strip(), "action": action, "since": since, "until": until,
+    }  # fmt: skip
     return {name: str(value) for name, value in wanted.items() if value}
+
+
+def _since(days: int) -> str | None:
+    """So many days ago, to the hour: the conditions stay the same while one goes through the pages."""
+    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    return (hour - timedelta(days=days)).isoformat() if days else None
+
+
+def _picked() -> Sequence[date]:
+    """Two days of the calendar; one while the second is still to be chosen."""
+    today = datetime.now(ui.zone()).date()
+    found = st.date_input("From, to", (today - timedelta(days=7), today), format="YYYY-MM-DD", width=230)
+    return found if isinstance(found, tuple) else (found,)
+
+
+def between(days: Sequence[date], zone: tzinfo) -> tuple[str | None, str | None]:
+    """From the first of the days to the end of the last, where the visitor's days begin."""
+    if not days:
+        return None, None
+    since = datetime.combine(days[0], time(), zone)
+    until = datetime.combine(days[-1] + timedelta(days=1), time(), zone)
+    return since.astimezone(UTC).isoformat(), until.astimezone(UTC).isoformat()
 
 
 def _key(wanted: dict[str, str]) -> str:
@@ -78,8 +108,8 @@ def _cursor(wanted: dict[str, str]) -> str | None:
     return kept[1] if kept and kept[0] == _key(wanted) else None
 
 
-def _entry(item: dict[str, Any]) -> str:
-    """HTML of one line, which opens to what changed if anything did."""
+def line(item: dict[str, Any]) -> str:
+    """HTML of one entry, which opens to what changed and to everything else that is known of it."""
     verb = item["action"].rpartition(".")[2]
     tone = "critical" if verb in _REFUSED else "warning" if verb in _LOST else ""
     action = ui.badge(item["action"], tone) if tone else ui.tag(item["action"])
@@ -89,18 +119,26 @@ def _entry(item: dict[str, Any]) -> str:
     )
     where = escape(" · ".join(filter(None, [who, actor["address"]])))
     target = escape(" ".join(filter(None, [item["target"], item["target_id"]])))
-    line = (
+    shown = (
         f"<time>{ui.clock(item['at'])}</time>{action}"
         f"<span title='{where}'>{where}</span><em title='{target}'>{target}</em>"
     )
     rows = [*_changes(item["before"] or {}, item["after"] or {}), *_told(item["detail"] or {})]
-    if not rows:
-        return f"<div class='sw-audit'>{line}</div>"
-    foot = f"Entry {item['seq']:,} · {item['hash'][:16]}… · request {item['request_id'] or '–'}"
+    told = f"<dl>{''.join(rows)}</dl>" if rows else ""
     return (
-        f"<details><summary class='sw-audit'>{line}</summary>"
-        f"<div class='sw-changes'><dl>{''.join(rows)}</dl><small>{escape(foot)}</small></div></details>"
+        f"<details><summary class='sw-audit'>{shown}</summary>"
+        f"<div class='sw-changes'>{told}<small>{_foot(item)}</small></div></details>"
     )
+
+
+def _foot(item: dict[str, Any]) -> str:
+    """HTML of what else there is to know: exactly when, by which request and browser, where in the chain."""
+    at = datetime.fromisoformat(item["at"]).astimezone(UTC)
+    told = [
+        f"{at:%Y-%m-%d %H:%M:%S.%f} UTC", f"request {item['request_id'] or '–'}", item["actor"]["user_agent"],
+        f"entry {item['seq']:,}, {item['hash'][:16]}…",
+    ]  # fmt: skip
+    return escape(" · ".join(filter(None, told)))
 
 
 def _changes(before: dict[str, Any], after: dict[str, Any]) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import streamlit as st
 
-from dashboards_app import ui
+from dashboards_app import parts, ui
 from dashboards_app.client import Problem, client
 
 STATES = {"open": "Open", "held": "Held", "retried": "Retried", "discarded": "Discarded"}
@@ -41,9 +41,11 @@ def show() -> None:
     if not letters:
         ui.nothing("No dead letters here", "Every event of this choice became a row.")
         return
-    _all_at_once(letters)
+    resolves = "dead_letter:resolve" in parts.permissions()
+    if resolves:
+        _all_at_once(letters)
     for letter in letters:
-        _letter(letter)
+        _letter(letter, resolves)
     if found.get("next_cursor") and st.button("Older", icon=":material/expand_more:"):
         st.session_state["letters-cursor"] = (slug, state, found["next_cursor"])
         st.rerun()
@@ -81,7 +83,7 @@ def _all_at_once(letters: list[dict[str, Any]]) -> None:
         st.rerun()
 
 
-def _letter(letter: dict[str, Any]) -> None:
+def _letter(letter: dict[str, Any], resolves: bool) -> None:
     state, reason = letter["state"], letter["reason"]
     failed = f"expectation {letter['expectation']}" if letter["expectation"] else f"{letter['step']} step"
     with st.container(key=f"letter-{letter['id']}", border=True):
@@ -94,8 +96,8 @@ def _letter(letter: dict[str, Any]) -> None:
             if st.button(
                 "Payload", key=f"payload-{letter['id']}", icon=":material/data_object:", type="tertiary"
             ):
-                _payload(letter)
-            if state in WAITING:
+                _payload(letter, resolves)
+            if resolves and state in WAITING:
                 if st.button("Retry", key=f"retry-{letter['id']}", icon=":material/replay:", type="tertiary"):
                     _retry(letter, None)
                 if st.button(
@@ -105,14 +107,14 @@ def _letter(letter: dict[str, Any]) -> None:
 
 
 @st.dialog("Payload", width="large")
-def _payload(letter: dict[str, Any]) -> None:
-    """The event as it came; one that waits can be corrected and tried again."""
+def _payload(letter: dict[str, Any], resolves: bool) -> None:
+    """The event as it came; one that waits can be corrected and tried again by whoever may."""
     about = (
         f"{letter['position']}, {ui.size(letter['payload_bytes'])}, event {letter['event_id'] or 'unnamed'}"
     )
     st.caption(ui.plain(about))
     text = indented(letter["payload"])
-    if letter["payload_truncated"] or letter["state"] not in WAITING:
+    if not resolves or letter["payload_truncated"] or letter["state"] not in WAITING:
         st.code(text, language="json", wrap_lines=True, height=420)
         return
     corrected = st.text_area(

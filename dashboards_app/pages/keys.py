@@ -1,6 +1,7 @@
 """API keys: list, make (the text is shown once), rotate, revoke; service accounts beside them."""
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import streamlit as st
@@ -23,36 +24,46 @@ _TONES = {"active": "good", "expired": "warning", "revoked": "neutral"}
 
 def show() -> None:
     """Every key without its secret, and the ways to make and revoke one."""
+    may = parts.permissions()
+    manages = "key:manage" in may
     with st.container(horizontal=True, vertical_alignment="bottom"):
         ui.heading("API keys", "For programs that send events or read data.", narrow=True)
-        if st.button("New key", icon=":material/add:", type="primary"):
+        if manages and st.button("New key", icon=":material/add:", type="primary"):
             st.session_state.pop("new-key", None)
             _make()
-    if "service_account:manage" in parts.permissions() and parts.views(VIEWS) == "accounts":
+    if "service_account:manage" in may and parts.views(VIEWS) == "accounts":
         service_accounts.show()
         return
-    if not parts.each("/v1/keys", _row):
+    if not parts.each("/v1/keys", lambda key: _row(key, manages)):
         ui.nothing("No keys yet", "Make one for each program, so that each can be revoked by itself.")
 
 
-def _row(key: dict[str, Any]) -> None:
+def _row(key: dict[str, Any], manages: bool) -> None:
     about = [f"slw_{key['id']}_…", ", ".join(key["scopes"])]
     if "ingest" in key["scopes"]:
         about.append(", ".join(key["pipelines"]) if key["pipelines"] else "every pipeline")
     if key["rate"]:
         about.append(f"{key['rate']:,g} events/s, burst {ui.count(key['burst'])}")
-    about.append(f"used {ui.ago(key['last_used_at'])}" if key["last_used_at"] else "never used")
+    where = f" from {key['last_used_address']}" if key["last_used_address"] else ""
+    about.append(f"used {ui.ago(key['last_used_at'])}{where}" if key["last_used_at"] else "never used")
     if key["expires_at"]:
         about.append(f"until {ui.clock(key['expires_at'])}")
     if key["previous_until"]:
-        about.append(f"the secret before works until {ui.clock(key['previous_until'])}")
+        used = f"used {ui.ago(key['previous_used_at'])}" if key["previous_used_at"] else "not used since"
+        about.append(f"the secret before works until {ui.clock(key['previous_until'])}, {used}")
     badges = [ui.badge(key["state"], _TONES[key["state"]])]
     if key["service_account"]:
         badges.append(ui.tag("service account"))
     row = parts.entry(key["id"], key["name"], " ".join(badges), about)
-    if key["state"] != "active":
+    if key["state"] != "active" or not manages:
         return
-    if row.button("Rotate", key=f"rotate-{key['id']}", type="tertiary"):
+    if key["previous_until"]:
+        acts = {"End the old secret": _end_overlap, "Replace a lost new one": partial(_rotate, lost=True)}
+        act = row.menu_button("Rotation", list(acts), key=f"rotation-{key['id']}", type="tertiary")
+        if act:
+            st.session_state.pop("rotated-key", None)
+            acts[act](key)
+    elif row.button("Rotate", key=f"rotate-{key['id']}", type="tertiary"):
         st.session_state.pop("rotated-key", None)
         _rotate(key)
     if row.button("Revoke", key=f"revoke-{key['id']}", type="tertiary"):
@@ -66,17 +77,35 @@ def _row(key: dict[str, Any]) -> None:
         )
 
 
+def _end_overlap(key: dict[str, Any]) -> None:
+    parts.ask(
+        "End the old secret",
+        f"Programs that still use the secret that **{ui.plain(key['name'])}** had before are refused within"
+        " seconds. The new one goes on.",
+        "End it",
+        lambda: client().delete(f"/v1/keys/{key['id']}/rotation"),
+        "Only the new secret works.",
+    )
+
+
 @st.dialog("Rotate key")
-def _rotate(key: dict[str, Any]) -> None:
+def _rotate(key: dict[str, Any], lost: bool = False) -> None:
     if parts.secret_waits("rotated-key"):
         return
-    st.write(f"**{ui.plain(key['name'])}** gets a new secret. The one until now goes on for:")
-    overlap = st.segmented_control(
-        "Overlap", list(OVERLAPS), format_func=OVERLAPS.__getitem__, default=86400,
-        label_visibility="collapsed",
-    )  # fmt: skip
-    if parts.buttons("Rotate"):
+    body: dict[str, Any] = {"lost": True}
+    if lost:
+        st.write(
+            f"**{ui.plain(key['name'])}** gets another new secret instead of the one that was lost before"
+            f" anybody used it. The old one works until {ui.clock(key['previous_until'])}, as was said."
+        )
+    else:
+        st.write(f"**{ui.plain(key['name'])}** gets a new secret. The one until now goes on for:")
+        overlap = st.segmented_control(
+            "Overlap", list(OVERLAPS), format_func=OVERLAPS.__getitem__, default=86400,
+            label_visibility="collapsed",
+        )  # fmt: skip
         body = {"overlap_s": overlap or 0}
+    if parts.buttons("Rotate"):
         parts.keep_secret("rotated-key", lambda: client().post(f"/v1/keys/{key['id']}/rotation", body))
 
 

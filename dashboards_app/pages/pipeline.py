@@ -5,7 +5,7 @@ from typing import Any
 
 import streamlit as st
 
-from dashboards_app import ui
+from dashboards_app import parts, ui
 from dashboards_app.client import Problem, client
 from dashboards_app.pages.intake import intake_badge, limits
 from dashboards_app.pages.quality import expectations
@@ -24,23 +24,36 @@ def show() -> None:
     item = client().get(f"/v1/pipelines/{slug}")
     with st.container(horizontal=True, vertical_alignment="bottom"):
         ui.heading(item["title"], item["description"])
-        _actions(item)
+        if "pipeline:write" in parts.permissions():
+            _actions(item)
     _now(slug)
-    batches, gate, fields, intake, source = st.tabs(["Batches", "Quality", "Fields", "Limits", "YAML"])
+    # Only what is looked at is asked for: taking the YAML out is an export, and told to the audit log.
+    batches, gate, fields, intake, source = st.tabs(
+        ["Batches", "Quality", "Fields", "Limits", "YAML"], key="pipeline-parts", on_change="rerun"
+    )
     with batches:
-        _batches(slug)
+        if batches.open:
+            _batches(slug)
     with gate, ui.guarded():
-        expectations(slug)
+        if gate.open:
+            expectations(slug)
     with fields:
-        _fields(item)
+        if fields.open:
+            _fields(item)
     with intake:
-        limits(slug)
+        if intake.open:
+            limits(slug)
     with source, ui.guarded():
-        text = client().text(f"/v1/pipelines/{slug}/export")
-        st.code(text, language="yaml", height=520)
-        st.download_button(
-            "Download", text, file_name=f"{slug}.yml", mime="text/yaml", icon=":material/download:"
-        )
+        if source.open:
+            _source(slug)
+
+
+def _source(slug: str) -> None:
+    text = client().text(f"/v1/pipelines/{slug}/export")
+    st.code(text, language="yaml", height=520)
+    st.download_button(
+        "Download", text, file_name=f"{slug}.yml", mime="text/yaml", icon=":material/download:"
+    )
 
 
 def _actions(item: dict[str, Any]) -> None:

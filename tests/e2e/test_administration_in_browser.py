@@ -145,6 +145,11 @@ def test_a_key_is_made_and_rotated(tab: Page, platform: RunningPlatform) -> None
     assert dialog(tab).locator("code").inner_text() != first
     dialog(tab).get_by_role("button", name="Done").click()
     expect(row).to_contain_text("the secret before works until")
+    row.get_by_role("button", name="Rotation").click()
+    tab.get_by_text("End the old secret", exact=True).last.click()
+    dialog(tab).get_by_role("button", name="End it").click()
+    expect(row.get_by_role("button", name="Rotate")).to_be_visible()
+    expect(row).not_to_contain_text("the secret before works until")
 
 
 def test_a_rule_is_applied_and_deleted(tab: Page, platform: RunningPlatform) -> None:
@@ -166,10 +171,16 @@ def test_limits_are_set_and_what_was_done_is_in_the_audit_log(tab: Page, platfor
     expect(tab.locator(".sw-usage section")).to_have_count(4)
     tab.get_by_role("button", name="Limits").click()
     dialog(tab).get_by_label("Seats: soft").fill("400")
+    dialog(tab).get_by_label("Stored (GB): hard").fill("2.5")
     dialog(tab).get_by_role("button", name="Save").click()
     expect(dialog(tab)).to_have_count(0)
+    expect(tab.locator(".sw-usage section").nth(2)).to_contain_text("of 2.5 GB")
     go(tab, platform, "audit")
-    expect(tab.locator(".sw-audit").filter(has_text="quota.").first).to_contain_text(platform.email)
+    told = tab.locator("details").filter(has_text="quota.changed").first
+    expect(told).to_contain_text(platform.email)
+    told.locator("summary").click()
+    expect(told.locator("ins").filter(has_text='"hard": 2500000000')).to_have_count(1)
+    expect(told.locator("small")).to_contain_text("Chrome")
     tab.get_by_role("button", name="Check the chain").click()
     expect(dialog(tab)).to_contain_text("Intact")
 

@@ -7,17 +7,18 @@ Scope = dict[str, Any]
 
 
 class Pages:
-    """Stands where the app is mounted and keeps what reached it."""
+    """Stands where the app is mounted and keeps what reached it. `frame`: it answers with a page's frame."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, frame: bool = False) -> None:
         self.seen: list[Scope] = []
+        self._headers = [(b"content-type", b"text/html; charset=utf-8")] if frame else []
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         self.seen.append(scope)
         if scope["type"] == "websocket":
             await send({"type": "websocket.accept"})
             return
-        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.start", "status": 200, "headers": self._headers})
         await send({"type": "http.response.body", "body": b"page"})
 
     def user(self) -> list[dict[str, Any]]:

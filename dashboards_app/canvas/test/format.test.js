@@ -18,7 +18,8 @@ test("formats", () => {
   assert.equal(formatted(999999, "compact"), "1M");
   assert.equal(formatted(0.1234, "percent"), "12.3%");
   assert.equal(formatted(1, "percent"), "100%");
-  assert.equal(formatted(1536, "bytes"), "1.5 kB");
+  assert.equal(formatted(1536, "bytes"), "1.54 kB");
+  assert.equal(formatted(500e9, "bytes"), "500 GB");
   assert.equal(formatted(12.6, "integer", "min"), "13 min");
   assert.equal(formatted(42.1, "number", "/s"), "42.1/s");
   assert.equal(formatted(3.14159, "number", null, 3), "3.142");

@@ -76,6 +76,7 @@ def build(
     lifespans: list[Lifespan] = [_foundation(services)]
     events: EventRoute | None = None
     pages: ASGIApp | None = None
+    addresses: frozenset[str] | None = None
     if "ingest" in parts:
         services.spool = open_spool(settings).writer()
         intake = services.intake = open_limits(settings, database, services.spool)
@@ -91,11 +92,11 @@ def build(
         services.check_suite = _check_suite
         lifespans.append(_broker(services.broker))
     if "app" in parts:
-        pages, lifespan = _pages(settings)
+        pages, lifespan, addresses = _pages(settings)
         lifespans.append(lifespan)
     lifespans += [_threads, observed_web(services)]
     route = None if events is None else traced_route(events)
-    app = create_app(services, parts, events=route, pages=pages, lifespans=lifespans)
+    app = create_app(services, parts, events=route, pages=pages, addresses=addresses, lifespans=lifespans)
     # A traced request goes the ordinary way: what it costs is no longer the question.
     protocol = protocol_for(events if telemetry.active() is None else None)
     services.refusals = protocol.watch.refusals
@@ -156,14 +157,14 @@ def _broker(broker: LiveBroker) -> Lifespan:
     return lifespan
 
 
-def _pages(settings: Settings) -> tuple[ASGIApp, Lifespan]:
-    """Streamlit, asking this very process for its data."""
-    from dashboards_app.app import make_pages
+def _pages(settings: Settings) -> tuple[ASGIApp, Lifespan, frozenset[str]]:
+    """Streamlit, asking this very process for its data; and where its pages are."""
+    from dashboards_app.app import ADDRESSES, make_pages
 
     host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104  # compared only
     pages = make_pages(f"http://{host}:{settings.port}")
     lifespan: Lifespan = pages.lifespan()
-    return pages, lifespan
+    return pages, lifespan, ADDRESSES
 
 
 @asynccontextmanager

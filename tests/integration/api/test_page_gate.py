@@ -47,6 +47,29 @@ def test_bundles_need_no_sign_in(world, pages: Pages) -> None:
     assert pages.user() == []
 
 
+def test_a_file_that_is_not_there_is_not_the_apps_frame(world) -> None:
+    world.app = create_app(world.services, pages=Pages(frame=True))
+    for path in ("/static/nothing.js", "/static/", "/favicon-of-another"):
+        answer = world.client().get(path)
+        assert (answer.status_code, "page" in answer.text) == (404, False), path
+
+
+def test_an_address_without_a_page_is_not_found(world) -> None:
+    pages = Pages()
+    world.app = create_app(world.services, pages=pages, addresses=frozenset({"", "usage"}))
+    browser = {"Accept": "text/html", "Sec-Fetch-Mode": "navigate"}
+    assert world.client().get("/nothing", headers=browser).status_code == 303  # first: who is it?
+    somebody = world.person("viewer")
+    for path in ("/nothing", "/usage/more", "/<b>mine"):
+        answer = somebody.get(path, headers=browser)
+        assert answer.status_code == 404, path
+        assert "There is nothing here" in answer.text and "mine" not in answer.text
+    assert pages.seen == []
+    for path in ("/", "/usage", "/usage/"):
+        assert somebody.get(path, headers=browser).text == "page", path
+    assert somebody.get("/usage/_stcore/health").text == "page"  # which its script asks for, not a person
+
+
 @pytest.mark.parametrize("path", ["/_stcore/upload_file/a/b", "/_stcore/host-config", "/media/x"])
 def test_a_stranger_gets_none_of_the_apps_own_routes(world, pages: Pages, path: str) -> None:
     assert world.client().request("PUT", path).status_code == 401

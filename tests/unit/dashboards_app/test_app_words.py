@@ -36,6 +36,13 @@ def test_rates(value: float | None, shown: str) -> None:
     assert ui.rate(value) == shown
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"), [(None, "–"), (999, "999 B"), (2_500_000, "2.5 MB"), (500 * 10**9, "500.0 GB")]
+)
+def test_sizes_are_what_limits_were_set_to(value: float | None, shown: str) -> None:
+    assert ui.size(value) == shown
+
+
 def test_ages() -> None:
     now = datetime.now(UTC)
     assert ui.ago(None) == "never"

@@ -57,7 +57,7 @@ export function parts(value, format = "auto", unit = null, decimals = null) {
       return [grouped(shown, Math.abs(shown) >= 100 || shown === 0 ? 0 : 1), "%"];
     }
     case "bytes": {
-      const [text, step] = scaled(number, ["B", "kB", "MB", "GB", "TB", "PB"], 1024);
+      const [text, step] = scaled(number, ["B", "kB", "MB", "GB", "TB", "PB"], 1000);
       return [text, step];
     }
     case "duration":

@@ -206,7 +206,7 @@ const DURATION_STEPS = [
   0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400,
   21600, 43200, 86400, 172800, 604800,
 ];
-const BYTE_STEPS = Array.from({ length: 50 }, (_, power) => 2 ** power);
+const BYTE_STEPS = Array.from({ length: 48 }, (_, n) => [1, 2, 5][n % 3] * 10 ** Math.floor(n / 3));
 
 /** About four ticks on whole steps of the unit, instead of "3.6k" seconds. */
 function ticks(traces, steps, format) {
