@@ -5,11 +5,12 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import orjson
-from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from api.auditing import note
 from api.bodies import YAML_ANSWER, check_name, tell_outcome, yaml_or_json, yaml_source
+from api.conditional import IfMatch, expected_version
 from api.deps import Services, catalog, require
 from api.errors import problem_responses
 from api.idempotency import IdempotentRoute
@@ -29,7 +30,6 @@ router = APIRouter(prefix="/v1/dashboards", tags=["dashboards"], route_class=Ide
 Slug = Annotated[str, Path(max_length=63, examples=["flights-operations"])]
 MayRead = Annotated[Caller, Depends(require(Permission.DASHBOARD_READ))]
 MayWrite = Annotated[Caller, Depends(require(Permission.DASHBOARD_WRITE))]
-IfMatch = Annotated[str | None, Header(description="The version that is to be changed.", examples=['"3"'])]
 
 
 class Summary(BaseModel):
@@ -188,7 +188,7 @@ def apply_dashboard(
 
     409 says what the current version is. Widgets that people moved stay where they are.
     """
-    version = body.version if body.version is not None else _version(if_match)
+    version = body.version if body.version is not None else expected_version(if_match)
     spec = body.spec if body.spec is not None else service.parse(body.source or "")
     check_name(spec.name, slug, InvalidDashboard)
     if body.spec is not None and version is None:
@@ -217,7 +217,9 @@ def apply_dashboard(
     return AppliedAnswer(name=slug, version=version, outcome=outcome, warnings=_warnings(warnings))
 
 
-@router.delete("/{slug}", status_code=204, summary="Delete a dashboard", responses=problem_responses((409,)))
+@router.delete(
+    "/{slug}", status_code=204, summary="Delete a dashboard", responses=problem_responses((400, 409))
+)
 def delete_dashboard(
     request: Request,
     services: Services,
@@ -227,7 +229,7 @@ def delete_dashboard(
     version: Annotated[int | None, Query(ge=1)] = None,
 ) -> Response:
     """With If-Match (or `version`) only that version."""
-    expected = version if version is not None else _version(if_match)
+    expected = version if version is not None else expected_version(if_match)
     with catalog(services, caller) as conn:
         known = service.find_for_change(conn, caller.workspace_id, slug)
         service.delete_dashboard(conn, caller.workspace_id, slug, expected)
@@ -297,13 +299,3 @@ def _detail(found: Dashboard, response: Response, warnings: tuple[FieldError, ..
         updated_at=found.updated_at,
         warnings=_warnings(warnings),
     )
-
-
-def _version(if_match: str | None) -> int | None:
-    """The version in If-Match; `*` and absence ask for none."""
-    text = (if_match or "").strip().removeprefix("W/").strip('"')
-    if text in ("", "*"):
-        return None
-    if not (text.isascii() and text.isdigit() and len(text) < 10):
-        raise BadRequest("If-Match should be the version, in quotes.")
-    return int(text)

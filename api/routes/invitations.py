@@ -117,7 +117,7 @@ def list_invitations(
     return newest_page(found, limit, lambda i: _invitation(i, slugs, now))
 
 
-@router.post("", status_code=201, summary="Invite somebody")
+@router.post("", status_code=201, summary="Invite somebody", responses=problem_responses((404,)))
 def create_invitation(
     request: Request, services: Services, caller: MayManage, body: NewInvitation, response: Response
 ) -> SentInvitation:

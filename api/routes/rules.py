@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 
 from api.auditing import actor_of, note, note_read
 from api.bodies import YAML_ANSWER, YAML_BODY, check_name, tell_outcome, yaml_source
+from api.conditional import expected_version
 from api.deps import Services, catalog, require
 from api.errors import problem_responses
 from api.pagination import CursorParameter, Limit, Page, decode, page
@@ -21,7 +22,6 @@ from sluiceway.audit.contracts import Entry
 from sluiceway.audit.service import record
 from sluiceway.identity.contracts import Caller
 from sluiceway.identity.permissions import Permission
-from sluiceway.kit.errors import BadRequest
 from sluiceway.rules import service
 from sluiceway.rules.contracts import Rule, RuleVersion, Saved
 from sluiceway.rules.errors import InvalidRule
@@ -138,7 +138,7 @@ def apply_rule(
 
     saved = service.save_rule(
         services.database, caller.workspace_id, spec, source=source, by=caller.user_id,
-        expected_version=_version(if_match), beside=beside,
+        expected_version=expected_version(if_match), beside=beside,
     )  # fmt: skip
     tell_outcome(response, saved.outcome, f"/v1/rules/{name}")
     response.headers["ETag"] = f'"{saved.rule.version}"'
@@ -146,7 +146,7 @@ def apply_rule(
 
 
 @router.delete(
-    "/rules/{name}", status_code=204, summary="Delete a rule", responses=problem_responses((409, 503))
+    "/rules/{name}", status_code=204, summary="Delete a rule", responses=problem_responses((400, 409, 503))
 )
 def delete_rule(
     request: Request, services: Services, caller: MayManage, name: Name, if_match: IfMatch = None
@@ -159,7 +159,7 @@ def delete_rule(
 
     service.delete_rule(
         services.database, caller.workspace_id, name, by=caller.user_id,
-        expected_version=_version(if_match), beside=beside,
+        expected_version=expected_version(if_match), beside=beside,
     )  # fmt: skip
     return Response(status_code=204)
 
@@ -231,13 +231,3 @@ def _out(rule: Rule) -> RuleOut:
 def _version_out(version: RuleVersion) -> RuleVersionOut:
     names = RuleVersionOut.model_fields
     return RuleVersionOut(**{k: v for k, v in asdict(version).items() if k in names})
-
-
-def _version(if_match: str | None) -> int | None:
-    """The version in If-Match; `*` and absence ask for none."""
-    text = (if_match or "").strip().removeprefix("W/").strip('"')
-    if text in ("", "*"):
-        return None
-    if not (text.isascii() and text.isdigit() and len(text) < 10):
-        raise BadRequest("If-Match should be the version, in quotes.")
-    return int(text)

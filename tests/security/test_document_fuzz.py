@@ -4,6 +4,7 @@ status, a type or an error that the document does not name.
 `DOCUMENT_CASES` says how many an operation and kind of data (1 by default), `DOCUMENT_SEED` where they begin.
 """
 
+import itertools
 import json
 import os
 from collections import Counter
@@ -34,6 +35,7 @@ FUZZING = hypothesis.settings(
 CALLERS = ("owner", "admin", "editor", "viewer", "manage", "read", "nobody")
 # They ask another server, whose address is generated as well: `test_ssrf` attacks these.
 ASKING_OTHERS = frozenset({"add_provider", "change_provider", "check_provider", "create_provider"})
+_number = itertools.count()
 FORBIDDEN_IN_HEADERS = str.maketrans("", "", "\r\n\x00")
 
 
@@ -59,7 +61,7 @@ def test_every_operation_keeps_to_the_document(world: Any, capsys: pytest.Captur
                     case.method, case.formatted_path, params=_flat(case.query), **_body(case)
                 )
             except AssertionError as error:
-                wrong.append(f"as {who}: {str(error).splitlines()[0]}")
+                wrong.append(f"{case.method} {case.formatted_path} as {who}: {str(error).splitlines()[0]}")
                 return
             if answer.status_code == 401:
                 callers.pop(who, None)  # it has signed itself out, or deleted its account
@@ -87,7 +89,8 @@ def _caller(world: Any, who: str) -> Any:
     if who in ("manage", "read"):
         return world.program(who)
     world.execute("DELETE FROM app.sign_in_attempts")  # generated proofs are wrong ones, and counted
-    return world.person(who)
+    # Somebody new: generated requests change people, too.
+    return world.person(who, name=f"-{next(_number)}")
 
 
 def _flat(query: Any) -> list[tuple[str, str]]:
