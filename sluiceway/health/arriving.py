@@ -13,6 +13,7 @@ BRONZE_FAILING_S = 60.0
 BRONZE_LATE_S = 120.0
 BRONZE_VERY_LATE_S = 900.0
 DISK_TIGHT_RATIO = 0.05
+DISK_NEAR_RESERVE = 1.25
 DISK_SOON_S = 3_600.0
 
 _NOT_REFUSED = ("accepted", "handshake", "client_gone", "internal")
@@ -218,7 +219,9 @@ def disk(view: View) -> Stage:
                 "See what grows: the spool while something holds up loading or bronze, else the database.",
             )
         )
-    elif free < DISK_TIGHT_RATIO * found.disk_total_bytes and free < 8 * max(reserve, 1 << 28):
+    elif free < DISK_NEAR_RESERVE * reserve or (
+        free < DISK_TIGHT_RATIO * found.disk_total_bytes and free < 8 * max(reserve, 1 << 28)
+    ):
         findings.append(
             warn(
                 f"{size(free)} of the disk are free ({percent(free / found.disk_total_bytes)}).",

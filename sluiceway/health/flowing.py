@@ -54,6 +54,8 @@ def loading(view: View) -> Stage:
         figure("rows", "Rows", view.rate("sluiceway_rows_total"), "per_s"),
         figure("last", "Last commit", last, "seconds"),
         figure("batch", "A batch takes", view.mean("sluiceway_batch_seconds"), "seconds"),
+        figure("size", "A batch has", view.mean("sluiceway_batch_events"), "count"),
+        figure("again", "Duplicates", view.rate("sluiceway_duplicates_total"), "per_s"),
     ]
     about = "Events become typed rows and samples, each exactly once."
     return view.stage("loading", "Loading", about, figures, worst_first(found), "rows")
@@ -158,7 +160,7 @@ def gate(view: View) -> Stage:
     figures = [
         figure("time", "A batch's check", view.mean("sluiceway_stage_seconds", stage="gate"), "seconds"),
         figure("batches", "Batches", view.rate("sluiceway_batches_total"), "per_s"),
-        figure("dead", "Set aside", view.rate("sluiceway_dead_letters_total"), "per_s"),
+        figure("dead", "Dead letters", view.rate("sluiceway_dead_letters_total"), "per_s"),
         figure("held", "On hold", sum(held.events for held in view.held), "count"),
     ]
     about = "Expectations are checked before rows count; what fails is set aside with its reason."

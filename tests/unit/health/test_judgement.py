@@ -199,6 +199,8 @@ def test_the_disk_and_the_database_have_limits() -> None:
     assert words(crowded, "database") == ("critical", "91% of the database's 100 connections are taken.")
     stuck = judge(sample(), stuck_s=40)
     assert words(stuck, "database")[1] == "The database has not answered a question for 40 s."
+    near = judge(sample(disk=replace(DISK, disk_reserve_bytes=450_000 * MB)))
+    assert words(near, "disk") == ("warning", "488.3 GB of the disk are free (50%).")
 
 
 def test_a_disk_that_shrinks_says_when_it_is_full() -> None:
@@ -221,6 +223,21 @@ def test_a_process_that_began_anew_counts_from_zero() -> None:
     found = judge(sample(fresh), before)
     (events,) = (f for f in stage(found, "receiving").figures if f.key == "events")
     assert events.value == 2.0
+
+
+def test_sizes_of_batches_duplicates_and_dead_letters_are_figures() -> None:
+    def told(events: float, batches: float, again: float, dead: float) -> Report:
+        size = HistogramMetricFamily(
+            "sluiceway_batch_events", "text", buckets=[("+Inf", batches)], sum_value=events
+        )
+        loader = counted("sluiceway_duplicates_total", all=again)
+        return report("loader", size, loader, counted("sluiceway_dead_letters_total", all=dead))
+
+    before = sample(replace(told(0, 0, 0, 0), at=NOW - timedelta(seconds=50)), at=NOW - timedelta(seconds=50))
+    found = judge(sample(told(3_000, 20, 100, 5)), before)
+    loading = {f.key: f.value for f in stage(found, "loading").figures}
+    assert (loading["size"], loading["again"]) == (150, 2)
+    assert {f.label: f.value for f in stage(found, "gate").figures}["Dead letters"] == 0.1
 
 
 def test_a_quantile_is_the_bucket_it_lies_in() -> None:
