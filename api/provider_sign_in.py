@@ -195,6 +195,7 @@ def _sign_in(
         with services.database.transaction(Role.APP) as conn:
             admitted = federation.admit(conn, provider, claims, now=services.clock.now())
             note_federated(request, conn, admitted, provider)
+        federation.check_rooms(admitted.rooms)
     except ProviderRefused as error:
         note_refused(
             request, services.database, claims.email or "", method=provider.spec.name, reason=error.code

@@ -246,7 +246,7 @@ def end_other_sessions(request: Request, services: Services, who: Person) -> Non
     "/sessions/{session_id}", status_code=204, response_class=Response, summary="End one's session"
 )
 def end_own_session(request: Request, services: Services, who: Person, session_id: UUID) -> None:
-    """At once in this process, and within seconds in any other."""
+    """At once, in every process."""
     own_sign_in.end_session(request, services, who, session_id)
 
 

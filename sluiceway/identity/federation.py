@@ -47,7 +47,8 @@ class Admitted:
 def admit(conn: sa.Connection, provider: Provider, claims: Claims, *, now: datetime) -> Admitted:
     """Find or make the person, and give them what their groups say. Needs role APP.
 
-    Ends acting for the person. Raises `ProviderRefused`, which says to the person why.
+    Ends acting for the person. Raises `ProviderRefused`, which says to the person why. Who lost all groups
+    has no `rooms`: the caller keeps what that changed, and then calls `check_rooms`.
     """
     user, made = _known(conn, provider, claims), False
     if user is None:
@@ -57,12 +58,16 @@ def admit(conn: sa.Connection, provider: Provider, claims: Claims, *, now: datet
     changes = _apply_groups(conn, provider, claims, user.id, now)
     set_identity(conn, workspace_id=None, user_id=str(user.id))
     rooms = tuple(r for r in service.memberships(conn, user.id) if r.workspace_id in _rooms(conn, provider))
-    if not rooms:
-        raise ProviderRefused(
-            "You are known, but none of your groups opens a workspace here. Ask whoever runs it."
-        )
+    if not changes:
+        check_rooms(rooms)
     second = provider.spec.covers_second_factor or _SEVERAL_FACTORS in claims.methods
     return Admitted(user, rooms, made, changes, second)
+
+
+def check_rooms(rooms: tuple[Membership, ...]) -> None:
+    """Raise `ProviderRefused` if there is no workspace that they may enter."""
+    if not rooms:
+        raise ProviderRefused("You are known, but no workspace here is open to you. Ask whoever runs it.")
 
 
 def speaks_for(conn: sa.Connection, provider: Provider, claims: Claims, user_id: uuid.UUID) -> bool:
@@ -132,15 +137,19 @@ def _link(conn: sa.Connection, provider: Provider, claims: Claims, user_id: uuid
 def _apply_groups(
     conn: sa.Connection, provider: Provider, claims: Claims, user_id: uuid.UUID, now: datetime
 ) -> tuple[Change, ...]:
-    """Make memberships what the groups say. Who lost the group that let them in is locked out there."""
+    """Make memberships what the groups say. Who lost the group that let them in is locked out there.
+
+    Whom somebody here locked out stays so, whatever their groups: only what a lost group did is undone.
+    """
     placed, by_group = _placed(provider, claims), _by_group(provider, claims)
-    before: list[int] = conn.execute(
+    known = conn.execute(
         sa.text(
-            "SELECT admitted_to FROM app.federated_identities"
+            "SELECT admitted_to, locked_out_of FROM app.federated_identities"
             " WHERE provider_id = :provider AND subject = :who"
         ),
         {"provider": provider.id, "who": claims.subject},
-    ).scalar_one()
+    ).one()
+    before, locked = known.admitted_to, set(known.locked_out_of)
     changes = []
     for workspace_id in sorted({*placed, *before}):
         set_identity(conn, workspace_id=workspace_id, user_id=str(user_id))
@@ -151,22 +160,36 @@ def _apply_groups(
             and _is_member(conn, workspace_id, user_id)
         ):
             continue
-        change = _place(conn, workspace_id, user_id, placed.get(workspace_id), now)
+        role, ours = placed.get(workspace_id), workspace_id in locked
+        change = _place(conn, workspace_id, user_id, role, now, locked_by_provider=ours)
         if change is not None:
             changes.append(change)
+            (locked.add if change.after is None else locked.discard)(workspace_id)
     set_identity(conn, workspace_id=None, user_id=str(user_id))
     conn.execute(
         sa.text(
-            "UPDATE app.federated_identities SET admitted_to = :rooms, last_used_at = :now"
-            " WHERE provider_id = :provider AND subject = :who"
+            "UPDATE app.federated_identities SET admitted_to = :rooms, locked_out_of = :locked,"
+            " last_used_at = :now WHERE provider_id = :provider AND subject = :who"
         ),
-        {"rooms": sorted(by_group), "now": now, "provider": provider.id, "who": claims.subject},
+        {
+            "rooms": sorted(by_group),
+            "locked": sorted(locked),
+            "now": now,
+            "provider": provider.id,
+            "who": claims.subject,
+        },
     )
     return tuple(changes)
 
 
 def _place(
-    conn: sa.Connection, workspace_id: int, user_id: uuid.UUID, role: str | None, now: datetime
+    conn: sa.Connection,
+    workspace_id: int,
+    user_id: uuid.UUID,
+    role: str | None,
+    now: datetime,
+    *,
+    locked_by_provider: bool,
 ) -> Change | None:
     row = conn.execute(
         sa.text(
@@ -175,6 +198,8 @@ def _place(
         ),
         {"workspace": workspace_id, "user": user_id},
     ).first()
+    if row is not None and row.disabled_at is not None and not locked_by_provider:
+        return None
     held = row.role if row is not None and row.disabled_at is None else None
     if held == role or (held == "owner" and _is_last_owner(conn, workspace_id, user_id)):
         return None

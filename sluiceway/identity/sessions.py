@@ -165,7 +165,8 @@ def sessions_of(
     """The person's sessions in all their workspaces, the one last used first."""
     rows = conn.execute(
         sa.text(
-            "SELECT s.*, CAST(:user AS uuid) AS user_id, '' AS email FROM app.sessions_of(:user, :now) s"
+            "SELECT s.*, CAST(:user AS uuid) AS user_id, (SELECT u.email FROM app.users u WHERE u.id = :user)"
+            " AS email FROM app.sessions_of(:user, :now) s"
         ),
         {"user": user_id, "now": now},
     )

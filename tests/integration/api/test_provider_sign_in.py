@@ -87,6 +87,34 @@ def test_groups_decide_what_somebody_is(world: Any, owner: Any, idp: OidcServer)
     assert again.get("/v1/me").json()["email"] == "grace@example.com"
 
 
+def test_whom_somebody_here_locked_out_no_group_lets_in(world: Any, owner: Any, idp: OidcServer) -> None:
+    group_roles = [{"group": "data", "workspace_id": room, "role": "editor"} for room in (1, 2)]
+    provider = _add(owner, idp, group_roles=group_roles)
+
+    def rooms(*groups: str) -> list[int]:
+        idp.know("u9", email="hedy@example.com", email_verified=True, name="Hedy", groups=list(groups))
+        _come(world, idp, provider, "u9")
+        found = world.execute(
+            "SELECT m.workspace_id FROM app.memberships m JOIN app.users u ON u.id = m.user_id"
+            " WHERE u.email = 'hedy@example.com' AND m.disabled_at IS NULL ORDER BY 1"
+        )
+        return list(found.scalars())
+
+    assert rooms("data") == [1, 2]
+    person = world.execute("SELECT id FROM app.users WHERE email = 'hedy@example.com'").scalar_one()
+    assert owner.patch(f"/v1/members/{person}", json={"disabled": True}).status_code == 200
+    assert rooms("data") == [2]
+    assert rooms() == []
+    assert world.execute(
+        "SELECT count(*) FROM app.audit_entries WHERE action = 'member.disabled' AND target_id = :id"
+        " AND workspace_id = 2", id=str(person),
+    ).scalar_one() == 1  # fmt: skip
+    # What the lost group closed it opens again, and nothing else.
+    assert rooms("data") == [2]
+    assert owner.patch(f"/v1/members/{person}", json={"disabled": False}).status_code == 200
+    assert rooms("data") == [1, 2]
+
+
 def test_who_has_no_group_gets_the_default_or_nothing(world: Any, owner: Any, idp: OidcServer) -> None:
     provider = _add(owner, idp, group_roles=[{"group": "data", "workspace_id": 1, "role": "editor"}])
     idp.know("u2", email="nobody@example.com", email_verified=True, groups=["others"])
