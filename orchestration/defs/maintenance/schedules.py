@@ -1,7 +1,7 @@
 """Schedules: compaction, deep checks of yesterday, retention, gold. All times are UTC."""
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 
@@ -11,6 +11,7 @@ from orchestration.failing import without_secrets
 from orchestration.naming import bronze_key, silver_key
 from orchestration.resources import Platform
 from sluiceway.catalog.contracts import Pipeline
+from sluiceway.lake.contracts import Compaction
 from sluiceway.warehouse.records import sweep_records
 from sluiceway.warehouse.retention import apply_retention
 
@@ -40,15 +41,38 @@ def compact_small_files_of_every_pipeline(context: dg.OpExecutionContext) -> Non
     today = datetime.now(UTC).date()
     before = after = 0
     damaged: list[str] = []
+    merged: list[dg.TableRecord] = []
     for pipeline in platform.pipelines():
         for day in (today - timedelta(days=1), today):
             found = platform.lake.compact_day(pipeline, day, fewest=SMALL_FILES)
             before, after = before + found.objects_before, after + found.objects_after
             damaged += found.damaged
+            if found.objects_after < found.objects_before:
+                merged.append(_merged(pipeline, day, found))
     context.log.info("%d bronze objects of yesterday and today are %d now", before, after)
-    context.add_output_metadata({"objects before": before, "objects after": after})
+    context.add_output_metadata(
+        {
+            "objects before": before,
+            "objects after": after,
+            **({"merged": dg.MetadataValue.table(merged)} if merged else {}),
+        }
+    )
     if damaged:
         raise damage(damaged)
+
+
+def _merged(pipeline: Pipeline, day: date, found: Compaction) -> dg.TableRecord:
+    return dg.TableRecord(
+        {
+            "workspace": pipeline.workspace_id,
+            "pipeline": pipeline.slug,
+            "day": day.isoformat(),
+            "objects before": found.objects_before,
+            "objects after": found.objects_after,
+            "events": found.events,
+            "bytes": found.size_bytes,
+        }
+    )
 
 
 @dg.job(description="Make few bronze objects of many while the day goes on.")

@@ -139,7 +139,12 @@ def test_small_files_become_few_by_job_and_by_asset(platform: Platform) -> None:
     day, events = put_small(platform.lake, SMALL_FILES + 8)
     definitions = build_definitions(platform)
     small = definitions.resolve_job_def("compact_small_files")
-    assert small.execute_in_process().success
+    done = small.execute_in_process()
+    assert done.success
+    (said,) = [e.step_output_data.metadata for e in done.all_node_events if e.is_successful_output]
+    (line,) = said["merged"].records  # of the pipeline and day that it merged
+    assert (line.data["pipeline"], line.data["day"]) == ("orders", day.isoformat())
+    assert (line.data["objects after"], line.data["events"]) == (1, len(events))
     assert len(platform.lake.objects(platform.pipelines()[0], day)) == 1
     assert payloads(platform, day) == events
     # A few more: not worth the hourly job's while, but the day's own run takes them.
