@@ -256,8 +256,9 @@ def problem(found: Problem) -> None:
     """An error in words, with what to do next."""
     if found.status == 401:
         st.html(
-            "<div class='sw-empty'><strong>You are signed out</strong><span>Your session has ended.</span>"
-            "<a href='/sign-in' target='_self'>Sign in</a></div>"
+            "<div class='sw-empty'><strong>This page's session has ended</strong>"
+            "<span>You signed out, or went to another workspace in another tab.</span>"
+            "<a href='/sign-in' target='_self'>Go on</a></div>"
         )
         return
     if found.code == "confirmation_required":

@@ -54,6 +54,7 @@ class Usage(BaseModel):
     month: date = Field(description="Its first day.")
     ends_at: datetime = Field(description="When the month, and what it counts, begins anew.")
     measures: list[MeasureUsage]
+    invited: int = Field(description="Open invitations: whoever invites one more finds their seats taken.")
     pipelines: list[PipelineUsage]
     days: list[DayUsage] = Field(description="Days (UTC) on which anything was accepted.")
 
@@ -102,6 +103,7 @@ def get_usage(
         month=found.month,
         ends_at=next_month(found.month),
         measures=[_measure(used) for used in found.measures],
+        invited=found.invited,
         pipelines=[
             PipelineUsage(
                 pipeline=p.pipeline,

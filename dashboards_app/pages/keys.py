@@ -1,5 +1,6 @@
 """API keys: list, make (the text is shown once), rotate, revoke; service accounts beside them."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -58,7 +59,10 @@ def _row(key: dict[str, Any], manages: bool) -> None:
     if key["state"] != "active" or not manages:
         return
     if key["previous_until"]:
-        acts = {"End the old secret": _end_overlap, "Replace a lost new one": partial(_rotate, lost=True)}
+        acts: dict[str, Callable[[dict[str, Any]], None]] = {
+            "End the old secret": _end_overlap,
+            "Replace a lost new one": partial(_rotate, lost=True),
+        }
         act = row.menu_button("Rotation", list(acts), key=f"rotation-{key['id']}", type="tertiary")
         if act:
             st.session_state.pop("rotated-key", None)

@@ -40,7 +40,8 @@ def show() -> None:
         if "quota:manage" in may and st.button("Limits", icon=":material/tune:"):
             _limits(found["measures"])
     running = month == months[0]
-    st.html(f"<div class='sw-usage'>{''.join(card(one, running) for one in found['measures'])}</div>")
+    cards = "".join(card(one, running, found["invited"]) for one in found["measures"])
+    st.html(f"<div class='sw-usage'>{cards}</div>")
     if found["days"]:
         st.html(_month(found["month"], found["days"]))
     elif running:
@@ -69,8 +70,11 @@ def amount(measure: str, value: float | None) -> str:
     return ui.size(value) if measure.endswith("bytes") else ui.count(value)
 
 
-def card(measure: dict[str, Any], running: bool) -> str:
-    """HTML of one measure against its limits. `running`: it is shown of the month that is not over."""
+def card(measure: dict[str, Any], running: bool, invited: int = 0) -> str:
+    """HTML of one measure against its limits. `running`: it is shown of the month that is not over.
+
+    `invited`: who was asked to come, and has a seat until they answer.
+    """
     name, limits = measure["measure"], measure["limits"]
     most = min((v for v in (limits["hard"], limits["ceiling"]) if v is not None), default=None)
     judged = running or name not in _OF_THE_MONTH  # a month that is over reaches no limit any more
@@ -79,7 +83,7 @@ def card(measure: dict[str, Any], running: bool) -> str:
     of = f"of {amount(name, most)}" if most is not None else "no limit"
     bar = f"<i style='width:{share * 100:.1f}%'></i>" if most is not None else ""
     title = _TITLES.get(name, escape(name)) + (" this month" if running and name in _OF_THE_MONTH else "")
-    words = " · ".join(filter(None, _told(measure, judged)))
+    words = " · ".join(filter(None, _told(measure, judged, invited)))
     return (
         f"<section data-tone='{tone}'><h2>{title}</h2>"
         f"<p><strong>{amount(name, measure['used'])}</strong> <span>{of}</span></p>"
@@ -87,10 +91,12 @@ def card(measure: dict[str, Any], running: bool) -> str:
     )
 
 
-def _told(measure: dict[str, Any], judged: bool) -> list[str]:
+def _told(measure: dict[str, Any], judged: bool, invited: int) -> list[str]:
     """What is said below a measure: which limit is reached, the soft one, how old the figure is."""
     name, soft = measure["measure"], measure["limits"]["soft"]
     told = [_WORDS.get(measure["state"], "") if judged else ""]
+    if name == "seats" and invited:
+        told.append(f"and {invited:,} invited")
     if soft is not None:
         told.append(f"soft limit {amount(name, soft)}")
     if name == "stored_bytes":

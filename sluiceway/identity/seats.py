@@ -27,6 +27,12 @@ def count(conn: sa.Connection, workspace_id: int) -> int:
     return found
 
 
+def invited(conn: sa.Connection, workspace_id: int) -> int:
+    """Open invitations: seats that whoever invites one more finds taken."""
+    found: int = conn.execute(_INVITED, {"workspace": workspace_id}).scalar_one()
+    return found
+
+
 def check(conn: sa.Connection, workspace_id: int, *, inviting: bool = False) -> None:
     """Ask before a member is added, in the transaction that adds them; two such wait for one another.
 
@@ -39,9 +45,9 @@ def check(conn: sa.Connection, workspace_id: int, *, inviting: bool = False) -> 
         sa.text("SELECT pg_advisory_xact_lock(:lock, :workspace)"), {"lock": _LOCK, "workspace": workspace_id}
     )
     taken = count(conn, workspace_id)
-    open_ones: int = conn.execute(_INVITED, {"workspace": workspace_id}).scalar_one() if inviting else 0
+    open_ones = invited(conn, workspace_id) if inviting else 0
     if taken + open_ones >= limit:
-        waiting = f" and {open_ones} open invitations" if open_ones else ""
+        waiting = f" and {open_ones} open invitation{'s' if open_ones > 1 else ''}" if open_ones else ""
         raise SeatsExceeded(
             f"The workspace has {limit} seats, and {taken} members{waiting} take them: remove one, or"
             " raise the quota.",

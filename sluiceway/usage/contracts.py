@@ -88,12 +88,13 @@ class DayUsage:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a workspace used in the month that begins with `month` (UTC)."""
+    """What a workspace used in the month that begins with `month` (UTC). `invited`: open invitations."""
 
     month: date
     measures: tuple[Used, ...]
     pipelines: tuple[PipelineUsage, ...]
     days: tuple[DayUsage, ...]
+    invited: int
 
 
 def month_of(now: datetime) -> date:

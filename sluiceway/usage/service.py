@@ -70,7 +70,8 @@ def usage(conn: sa.Connection, workspace_id: int, now: datetime, month: date | N
         Measure.SEATS: (seats.count(conn, workspace_id), now),
     }
     limits = {quota.measure: quota for quota in quotas(conn, workspace_id)}
-    return Usage(first, tuple(Used(limits[m], *used[m]) for m in Measure), pipelines, days)
+    measures = tuple(Used(limits[m], *used[m]) for m in Measure)
+    return Usage(first, measures, pipelines, days, seats.invited(conn, workspace_id))
 
 
 def quotas(conn: sa.Connection, workspace_id: int) -> list[Quota]:

@@ -30,7 +30,7 @@ def usage(
     from sluiceway.infra.settings import load_settings
     from sluiceway.runtime.sessions import command_database
     from sluiceway.usage import service
-    from sluiceway.usage.contracts import spoken
+    from sluiceway.usage.contracts import Measure, spoken
 
     with command_database(load_settings()) as database:
         room = _room(database, workspace)
@@ -43,7 +43,10 @@ def usage(
         quota = used.quota
         limits = ", ".join(_limits(quota)) or "no limit"
         state = {"ok": "", "soft": "  past the soft limit", "hard": "  at the limit"}[used.state]
-        typer.echo(f"{quota.measure.value:15} {spoken(quota.measure, used.used):>20}  ({limits}){state}")
+        more = f", {found.invited} invited" if quota.measure is Measure.SEATS and found.invited else ""
+        typer.echo(
+            f"{quota.measure.value:15} {spoken(quota.measure, used.used):>20}{more}  ({limits}){state}"
+        )
     for one in found.pipelines:
         typer.echo(
             f"  {one.pipeline:30} {one.events:>14,} events {one.ingested_bytes:>16,} bytes in"

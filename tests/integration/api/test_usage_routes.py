@@ -96,9 +96,10 @@ def test_one_member_more_than_there_are_seats(used: Any) -> None:
     owner.put("/v1/quotas", json={"quotas": [{"measure": "seats", "hard": 3}]})
     answer = owner.post("/v1/invitations", json={"email": "new@example.com"})
     assert answer.status_code == 201
+    assert owner.get("/v1/usage").json()["invited"] == 1
     answer = owner.post("/v1/invitations", json={"email": "more@example.com"})
     assert answer.status_code == 409 and answer.json()["code"] == "seats_exceeded"
-    assert "3 seats" in answer.json()["detail"] and "1 open invitations" in answer.json()["detail"]
+    assert "3 seats" in answer.json()["detail"] and "1 open invitation take" in answer.json()["detail"]
     with used.services.database.transaction(Role.APP, workspace_id=1) as conn:
         seats.check(conn, 1)  # whoever was invited finds the seat
         owner.put("/v1/quotas", json={"quotas": [{"measure": "seats", "hard": 2}]})

@@ -33,6 +33,11 @@ def test_sizes_are_shown_as_they_were_set() -> None:
     assert "measured 2 h ago" in usage.card({**stored, "as_of": hour_ago}, running=True)
 
 
+def test_open_invitations_have_seats() -> None:
+    assert "and 2 invited" in usage.card(measure("seats", 6, hard=8), running=True, invited=2)
+    assert "invited" not in usage.card(measure("events", 6), running=True, invited=2)
+
+
 def test_a_month_that_is_over_is_not_judged() -> None:
     shown = usage.card(measure("events", 500, "hard", hard=400), running=False)
     assert "limit reached" not in shown and "<h2>Events</h2>" in shown

@@ -56,9 +56,9 @@ export const appSource = {
     call("PUT", `/v1/dashboards/${encodeURIComponent(slug)}/layout`, { version, client_id: clientId, layout }),
   liveUrl: null,
   signedOut: () => ({
-    title: "You are signed out",
-    detail: "Sign in again to see it.",
-    action: "Sign in",
+    title: "This page's session has ended",
+    detail: "You signed out, or went to another workspace in another tab.",
+    action: "Go on",
     href: `/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`,
   }),
 };
