@@ -111,7 +111,7 @@ def _change_event(change: Change, follower: Follower) -> bytes | None:
     if isinstance(change, BatchLoaded):
         if follower.pipelines is not None and change.pipeline not in follower.pipelines:
             return None
-        document = {
+        document: dict[str, Any] = {
             "pipeline": change.pipeline,
             "seq": change.last_seq,
             "rows": change.rows,

@@ -1,6 +1,7 @@
 """One bronze asset a pipeline. Materialising a day compacts its small files; the bytes stay the same."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import dagster as dg
 
@@ -34,7 +35,7 @@ def bronze_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
         retry_policy=dg.RetryPolicy(max_retries=2, delay=5),
     )
     @without_secrets()
-    def bronze(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+    def bronze(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
         platform: Platform = context.resources.platform
         found = platform.lake.compact_day(platform.pipeline(pipeline.id), day_of(context.partition_key))
         if found.damaged:

@@ -1,6 +1,7 @@
 """One silver asset a pipeline. Materialising a day replays it from bronze through the live path."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import dagster as dg
 
@@ -41,7 +42,7 @@ def silver_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
         retry_policy=dg.RetryPolicy(max_retries=2, delay=5),
     )
     @without_secrets()
-    def silver(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+    def silver(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
         platform: Platform = context.resources.platform
         day = day_of(context.partition_key)
         detail = {"pipeline": pipeline.slug, "from": day, "to": day, "run": context.run.run_id}

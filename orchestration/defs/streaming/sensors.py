@@ -67,7 +67,10 @@ def streaming_sensor(pipelines: Sequence[Pipeline], checks: set[tuple[int, str]]
             pipeline = by_id.get(row.pipeline_id)
             if pipeline is None or reported.get(stamp) == row.batches:
                 continue
-            fresh = [*_materialisations(pipeline, row), *_evaluations(pipeline, row, results, checks)]
+            fresh: list[Event] = [
+                *_materialisations(pipeline, row),
+                *_evaluations(pipeline, row, results, checks),
+            ]
             if events and len(events) + len(fresh) > MOST_EVENTS:
                 break
             events += fresh
