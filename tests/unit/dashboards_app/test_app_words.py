@@ -84,3 +84,11 @@ def test_a_problem_passes_through_context_managers() -> None:
 
     with pytest.raises(Problem, match="Nothing here"), passed():
         raise Problem(404, "Nothing here")
+
+
+def test_a_page_whose_session_has_ended_says_why_and_leads_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr(ui.st, "html", shown.append)
+    ui.problem(Problem(401, "Nobody is signed in", "The session has ended; sign in again.", "not_signed_in"))
+    assert len(shown) == 1
+    assert "another workspace" in shown[0] and "href='/sign-in'" in shown[0]
