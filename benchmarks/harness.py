@@ -20,8 +20,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-FOLDER = Path(__file__).parent
-RESULTS = FOLDER / "results.json"
+from benchmarks import page
+from benchmarks.page import figure
+
+FOLDER, RESULTS = page.FOLDER, page.RESULTS
 KEYS = ("ours", "limit", "peer", "unit", "of_limit", "of_peer", "detail")
 
 
@@ -90,16 +92,10 @@ def keep(results: dict[str, dict[str, Any]]) -> None:
 def table(results: dict[str, dict[str, Any]]) -> Table:
     found = Table("benchmark", "ours", "limit", "peer", "unit", "of limit", "of peer")
     for name, result in results.items():
-        figures = [_figure(result[key]) for key in ("ours", "limit", "peer")]
-        ratios = [_figure(result[key]) for key in ("of_limit", "of_peer")]
+        figures = [figure(result[key]) for key in ("ours", "limit", "peer")]
+        ratios = [figure(result[key]) for key in ("of_limit", "of_peer")]
         found.add_row(name, *figures, result["unit"], *ratios)
     return found
-
-
-def _figure(value: float | None) -> str:
-    if value is None:
-        return "–"
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:,.3g}"
 
 
 def main(wanted: Iterable[str]) -> int:
@@ -123,6 +119,7 @@ def main(wanted: Iterable[str]) -> int:
             failed = True
             continue
         keep({name: results[name]})
+        page.write()
     console.print(table(results))
     for name, result in results.items():
         console.print(f"[bold]{name}[/bold]: {result['detail']}", highlight=False)
