@@ -59,7 +59,7 @@ def _files(wanted: dict[str, str]) -> str:
 
 def _conditions() -> dict[str, str]:
     """What is looked for, as the API takes it; what is empty is left out."""
-    with st.container(horizontal=True, vertical_alignment="bottom", key="audit-conditions"):
+    with st.container(horizontal=True, vertical_alignment="bottom"):
         text = st.text_input("Text", placeholder="anything it says", width=210)
         actor = st.text_input("Who", placeholder="name, address or id", width=190)
         actions = [None, *client().items("/v1/audit/actions")]

@@ -64,12 +64,18 @@ def export_person(conn: sa.Connection, person: UUID, now: datetime) -> dict[str,
 
 
 def delete_person(
-    conn: sa.Connection, person: UUID, *, now: datetime, handovers: Mapping[str, Handover]
+    conn: sa.Connection,
+    person: UUID,
+    *,
+    now: datetime,
+    handovers: Mapping[str, Handover],
+    by: Actor | None = None,
 ) -> Deleted:
     """Delete the account. What the person made stays with each workspace's longest owner; their keys too.
 
-    The audit log keeps that somebody acted, under the person's id, which leads to nobody any more. Raises
-    `LastOwner` naming the workspaces that would be left without an owner; then nothing has been done.
+    `by`: who does it, None: the person. The audit log keeps that somebody acted, under the person's id, which
+    leads to nobody any more. Raises `LastOwner` naming the workspaces that would be left without an owner;
+    then nothing has been done.
     """
     alone: Sequence[str] = conn.execute(_LAST_OWNER, {"person": person}).scalars().all()
     if alone:
@@ -91,9 +97,8 @@ def delete_person(
             handovers=handovers,
         )
         ended += left.sessions
-        # No name, no address: this entry is what remains.
-        gone = Actor("user", str(person), "")
-        record(conn, Entry(Action.PERSON_ERASED, gone, "person", str(person)))
+        # Of the person no name, no address: this entry is what remains.
+        record(conn, Entry(Action.PERSON_ERASED, by or Actor("user", str(person), ""), "person", str(person)))
     conn.execute(sa.text("SELECT app.forget_person(:person)"), {"person": person})
     return Deleted(tuple(room.workspace_id for room in rooms), tuple(ended))
 

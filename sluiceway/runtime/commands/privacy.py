@@ -58,9 +58,11 @@ def delete(
     What they made stays with the owner who has been in the workspace longest. The audit log keeps what was
     done, without their name and address.
     """
+    from sluiceway.audit.actions import Action
     from sluiceway.identity.privacy import delete_person
     from sluiceway.infra.database import Role
     from sluiceway.infra.settings import load_settings
+    from sluiceway.runtime.auditing import note_installation, operator
     from sluiceway.runtime.sessions import command_database
 
     if not yes:
@@ -68,7 +70,11 @@ def delete(
     with command_database(load_settings()) as database:
         person = _person(database, email)
         with database.transaction(Role.APP, user_id=str(person)) as connection:
-            done = delete_person(connection, person, now=datetime.now(UTC), handovers=_handovers())
+            done = delete_person(
+                connection, person, now=datetime.now(UTC), handovers=_handovers(), by=operator()
+            )
+        if not done.workspaces:
+            note_installation(database, Action.PERSON_ERASED, target="person", target_id=person)
     rooms = len(done.workspaces)
     typer.echo(f"The account is deleted; it belonged to {rooms} workspace{'' if rooms == 1 else 's'}.")
 

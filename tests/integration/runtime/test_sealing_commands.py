@@ -134,6 +134,7 @@ def test_a_persons_data_for_who_asks_the_operator(run: Run, database: Database, 
     with database.transaction(Role.APP, workspace_id=1) as connection:
         create_user(connection, "root@example.com", "Root", "correct horse battery", "owner")
         create_user(connection, "ada@example.com", "Ada", "correct horse battery", "editor")
+        create_user(connection, "bea@example.com", "Bea", "correct horse battery", "viewer")
     code, out, err = run("user", "export", "ada@example.com")
     assert (code, err) == (0, "")
     assert json.loads(out)["data"]["app.memberships"][0]["role"] == "editor" and "argon2" not in out
@@ -143,11 +144,17 @@ def test_a_persons_data_for_who_asks_the_operator(run: Run, database: Database, 
     assert run("user", "export", "nobody@example.com")[0] == 1
     assert run("user", "delete", "ada@example.com", stdin="n\n")[0] == 1
     assert "belonged to 1 workspace." in run("user", "delete", "ada@example.com", "--yes")[1]
+    assert run("member", "remove", "bea@example.com")[0] == 0
+    assert "belonged to 0 workspaces." in run("user", "delete", "bea@example.com", "--yes")[1]
     code, _, err = run("user", "delete", "root@example.com", "--yes")
     assert code == 1 and "only owner of Main" in err
     with database.connect(Role.OWNER) as connection:
         rows = connection.execute("SELECT email FROM app.users").fetchall()
+        told = connection.execute(
+            "SELECT workspace_id, actor_kind, actor_id FROM app.audit_entries WHERE action = 'person.erased'"
+        ).fetchall()
     assert rows == [("root@example.com",)]
+    assert told == [(1, "system", "cli")] * 2  # the operator did it, not the two of them
 
 
 def test_a_new_password_holds_where_the_server_asks_for_it(database: Database) -> None:
