@@ -17,6 +17,7 @@ from sluiceway.catalog.contracts import Applied
 from sluiceway.infra.clock import SystemClock
 from sluiceway.infra.database import Database, Role
 from sluiceway.kit.errors import FieldError, InvalidInput
+from sluiceway.kit.yaml_source import problem_of
 from sluiceway.runtime.auditing import PLATFORM
 
 if TYPE_CHECKING:
@@ -38,12 +39,10 @@ def kind_of(source: str) -> str:
     try:
         document = yaml.safe_load(source)
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = None if mark is None else mark.line + 1
-        where = "" if line is None else f" (line {line})"
+        problem, line = problem_of(error)
+        where = "" if line is None else f" at line {line}"
         raise UnknownKind(
-            f"This is not YAML{where}: {getattr(error, 'problem', None) or error}.",
-            errors=[FieldError("", "is not YAML", line)],
+            f"The file cannot be read{where}: {problem}.", errors=[FieldError("", problem, line)]
         ) from None
     kind = document.get("kind") if isinstance(document, dict) else None
     if kind not in ORDER:

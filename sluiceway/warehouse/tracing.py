@@ -14,6 +14,8 @@ from sluiceway.transforms.contracts import Rejected
 from sluiceway.warehouse.contracts import CommittedBatch, PreparedBatch, Replaced
 
 _US = 1_000
+for _cause_of_failure in ("database", "data", "fault"):  # from 0 on: what first appears at 1 has no rate yet
+    metrics.BATCH_FAILURES.labels(_cause_of_failure)
 
 
 def begin(batch: PreparedBatch) -> None:

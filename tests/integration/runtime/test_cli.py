@@ -75,7 +75,12 @@ def test_a_wrong_file_names_field_and_line(run: Run, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "told"),
-    [("a: [", "not YAML"), ("kind: Nothing", "kind should be one of"), ("- 1", "kind should be one of")],
+    [
+        ("a: [", "-:1: expected the node content"),
+        ("a: 1\n---\nb: 2", "-:2: another document begins here"),
+        ("kind: Nothing", "kind should be one of"),
+        ("- 1", "kind should be one of"),
+    ],
 )
 def test_a_file_of_no_kind(run: Run, content: str, told: str) -> None:
     code, _, err = run("apply", "-", stdin=content)

@@ -190,6 +190,9 @@ def test_a_loader_has_a_port_of_its_own_and_the_web_process_shows_it_too(traced:
     port = traced.environment["SLUICEWAY_METRICS_PORT"]
     own = eventually(lambda: httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=30).text)
     assert "# TYPE sluiceway_batches_total counter" in own and "node=" not in own
+    assert [
+        f'batch_failures_total{{cause="{why}"}} ' in own for why in ("database", "data", "fault")
+    ] == 3 * [True]
     loaded = traced.rows("traced-orders")
     send(traced, [order(20)])
     traced.wait_for_rows("traced-orders", loaded + 1)

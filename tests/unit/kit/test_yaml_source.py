@@ -36,6 +36,7 @@ def test_a_pipeline_is_read() -> None:
         (GOOD + "retention: {silver: 3 moons}\n", "retention.silver", 9, "whole number and a unit"),
         (GOOD.replace("name: country", "name: seq"), "fields.1", 8, "platform's own"),
         (GOOD.replace("name: country", "name: amount"), "", 1, "used twice"),
+        (GOOD + "---\nkind: Pipeline\n", "", 9, "put each into a file of its own"),
     ],
 )
 def test_an_error_names_field_and_line(source: str, field: str, line: int, message: str) -> None:
