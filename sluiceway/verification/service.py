@@ -90,6 +90,7 @@ def verify(
     now = (clock or SystemClock()).now()
     with database.transaction(Role.WRITER, workspace_id=workspace_id) as connection:
         known = {p.slug: p for p in Catalog().list(connection, workspace_id)}
+    _check_known(known, pipelines or ())
     session = Session(database, workspace_id)
     try:
         session.set_read_to(bronze_read_to or {})
@@ -124,10 +125,14 @@ def _chosen(
     known: Mapping[str, Pipeline], wanted: Sequence[str] | None, named: set[str], listed: bool
 ) -> list[Pipeline]:
     slugs = sorted(set(wanted)) if wanted else sorted(named) if listed else sorted(known)
+    _check_known(known, slugs)
+    return [known[slug] for slug in slugs]
+
+
+def _check_known(known: Mapping[str, Pipeline], slugs: Iterable[str]) -> None:
     for slug in slugs:
         if slug not in known:
             raise PipelineNotFound(f"There is no pipeline {slug!r} in this workspace.")
-    return [known[slug] for slug in slugs]
 
 
 def _scope(pipeline: Pipeline, begin: datetime | None, end: datetime | None, now: datetime) -> Scope:

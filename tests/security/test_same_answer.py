@@ -301,21 +301,36 @@ def test_a_name_that_somebody_else_has_is_free(
     tried.tell(capsys)
 
 
-def test_a_provisioned_person_is_as_the_provider_says(
+def _provision(client: Any, email: str) -> Any:
+    body = {"schemas": [USER], "userName": email, "displayName": "Somebody"}
+    return client.post("/scim/v2/Users", content=orjson.dumps(body), headers=SCIM)
+
+
+def test_a_provisioned_person_is_as_the_provider_says(planted: Planted, askers: dict[str, Any]) -> None:
+    """Somebody of another workspace of the organization, and somebody who has no account: the same."""
+    client = askers["key provision of 2"]
+    shown = []
+    for email in (THEIRS, NOBODYS):
+        made = _provision(client, email)
+        assert made.status_code == 201, made.text
+        again = client.get(f"/scim/v2/Users/{made.json()['id']}")
+        names = {"email": email}
+        shown.append((told(made, names), told(again, names)))
+    assert shown[0] == shown[1]
+
+
+def test_nobody_of_another_organization_is_provisioned_unasked(
     world: Any, planted: Planted, askers: dict[str, Any]
 ) -> None:
-    """Somebody who has an account elsewhere, and somebody who has none: the same to whoever provisions."""
-    for workspace_id in (2, ABROAD):
-        client = askers[f"key provision of {workspace_id}"]
-        shown = []
-        for email in (THEIRS, NOBODYS):
-            body = {"schemas": [USER], "userName": email, "displayName": "Somebody"}
-            made = client.post("/scim/v2/Users", content=orjson.dumps(body), headers=SCIM)
-            assert made.status_code == 201, made.text
-            again = client.get(f"/scim/v2/Users/{made.json()['id']}")
-            names = {"email": email}
-            shown.append((told(made, names), told(again, names)))
-        assert shown[0] == shown[1]
+    """They have to be invited; that is all that is said: not who they are, nor where they belong."""
+    client = askers[f"key provision of {ABROAD}"]
+    refused = _provision(client, THEIRS)
+    assert refused.status_code == 409 and "Invite them" in refused.json()["detail"]
+    assert told(refused, {"email": THEIRS}) == told(_provision(client, THEIRS), {"email": THEIRS})
+    assert "Ada" not in refused.text and TREASURE not in refused.text
+    listed = client.get("/scim/v2/Users").json()
+    assert THEIRS not in {user["userName"] for user in listed["Resources"]}
+    assert _provision(client, NOBODYS).status_code == 201
 
 
 def test_links_that_do_not_work_look_alike(

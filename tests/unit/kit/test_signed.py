@@ -1,10 +1,13 @@
 """Signed texts: what was signed comes back, and nothing else does."""
 
+from string import ascii_letters, digits
+
 import pytest
 
 from sluiceway.kit.signed import NotSigned, sign, verify
 
 KEY = b"k" * 32
+ALPHABET = f"{ascii_letters}{digits}-_"
 
 
 def test_what_was_signed_comes_back() -> None:
@@ -26,6 +29,7 @@ def test_another_key_another_prefix_and_any_change_are_refused() -> None:
         (b"j" * 32, "a_", text),
         (KEY, "b_", "b_" + text.removeprefix("a_")),
         (KEY, "a_", text.replace(".", "A.")),
+        *((KEY, "a_", text[:-1] + last) for last in ALPHABET if last != text[-1]),
         (KEY, "a_", sign(KEY, "a_", {"n": 2}).split(".")[0] + "." + text.split(".")[1]),
     ):
         with pytest.raises(NotSigned):
