@@ -49,5 +49,5 @@ def _text(data: bytes) -> str:
 def _bytes(text: str) -> bytes:
     found = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
     if _text(found) != text:  # the last character has bits that decoding drops: one text for one payload
-        raise ValueError(text)
+        raise ValueError
     return found

@@ -48,24 +48,21 @@ def read_document(source: str, error: type[InvalidInput]) -> tuple[dict[str, Any
             _walk(node, (), lines, error, [0])
         data = yaml.safe_load(source)
     except (yaml.YAMLError, RecursionError, ValueError) as found:
-        problem, line = problem_of(found)
-        where = f" at line {line}" if line else ""
-        raise error(
-            f"The file cannot be read{where}: {problem}.", errors=[FieldError("", problem, line)]
-        ) from None
+        raise unreadable(found, error) from None
     if not isinstance(data, dict):
         raise error("The file should hold one mapping (fields with values).")
     return data, lines
 
 
-def problem_of(error: Exception) -> tuple[str, int | None]:
-    """What a reader of YAML complains about, in words, and the line (from 1) if it tells one."""
-    mark = getattr(error, "problem_mark", None)
+def unreadable(found: Exception, error: type[InvalidInput]) -> InvalidInput:
+    """The error to raise for what a reader of YAML complains about: in words, with the line (from 1)."""
+    mark = getattr(found, "problem_mark", None)
     line = None if mark is None else mark.line + 1
-    problem = getattr(error, "problem", None) or "it is not YAML"
+    where = "" if line is None else f" at line {line}"
+    problem = str(getattr(found, "problem", None) or "it is not YAML")
     if problem == "but found another document":
-        return "another document begins here; put each into a file of its own", line
-    return str(problem), line
+        problem = "another document begins here; put each into a file of its own"
+    return error(f"The file cannot be read{where}: {problem}.", errors=[FieldError("", problem, line)])
 
 
 def _walk(

@@ -99,13 +99,13 @@ class Chunks:
         taken: dict[int, Taken] = {}
         unloadable: list[tuple[Pipeline, int]] = []
         unknown = 0
-        entries = filter(None, map(self._book.get, wanted))
-        splitting = {entry.pipeline.id for entry in entries if entry.pipeline.spec.source.split}
+        entries = {pipeline_id: self._book.get(pipeline_id) for pipeline_id in wanted}
+        splitting = {p for p, entry in entries.items() if entry and entry.pipeline.spec.source.split}
         read = fetch(self._reader, wanted, max_bytes, splitting=splitting)
         reach("loader.read")
         for pipeline_id, found in read.items():
             taken[pipeline_id] = replace(found, records=[])
-            entry = self._book.get(pipeline_id)
+            entry = entries[pipeline_id]
             if entry is None or not is_loadable(entry.pipeline):
                 unknown += sum(record.events for record in found.records)
                 if entry is not None and found.records:

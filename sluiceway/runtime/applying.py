@@ -17,7 +17,7 @@ from sluiceway.catalog.contracts import Applied
 from sluiceway.infra.clock import SystemClock
 from sluiceway.infra.database import Database, Role
 from sluiceway.kit.errors import FieldError, InvalidInput
-from sluiceway.kit.yaml_source import problem_of
+from sluiceway.kit.yaml_source import unreadable
 from sluiceway.runtime.auditing import PLATFORM
 
 if TYPE_CHECKING:
@@ -39,11 +39,7 @@ def kind_of(source: str) -> str:
     try:
         document = yaml.safe_load(source)
     except yaml.YAMLError as error:
-        problem, line = problem_of(error)
-        where = "" if line is None else f" at line {line}"
-        raise UnknownKind(
-            f"The file cannot be read{where}: {problem}.", errors=[FieldError("", problem, line)]
-        ) from None
+        raise unreadable(error, UnknownKind) from None
     kind = document.get("kind") if isinstance(document, dict) else None
     if kind not in ORDER:
         raise UnknownKind(
